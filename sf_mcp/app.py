@@ -1,0 +1,153 @@
+"""The server: services, MCP endpoints, API, hooks and loops in one process on loopback."""
+
+import contextlib
+import json
+import logging
+import os
+import socket
+from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
+
+import anyio
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Mount
+from starlette.types import ASGIApp
+
+from sf_mcp.core.errors import StoneforgeError
+from sf_mcp.core.identity import SERVER
+from sf_mcp.core.models import Role
+from sf_mcp.loops import run_loops
+from sf_mcp.service import Services
+from sf_mcp.store import facts
+from sf_mcp.tools.boundary import Boundary
+from sf_mcp.tools.servers import make_server
+from sf_mcp.web.api import Api
+from sf_mcp.web.gate import Gate
+
+logger = logging.getLogger(__name__)
+
+HOST = "127.0.0.1"
+STOP_SECONDS = 3
+"""How long open requests (long polls) may take to end at a stop."""
+
+
+def make_app(services: Services, port: int, *, with_loops: bool = True) -> ASGIApp:
+    """Return the whole server as an ASGI application for this port of loopback."""
+    boundary = Boundary(services)
+    url = f"http://{HOST}:{port}"
+    servers = {role: make_server(role, services, boundary, url) for role in Role}
+    routes: list[BaseRoute] = [*Api(services).routes()]
+    for role, server in servers.items():
+        routes.append(Mount(f"/{role.value}", server.streamable_http_app(stateless_http=True)))
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        services.notices.attach()
+        async with contextlib.AsyncExitStack() as stack:
+            for server in servers.values():
+                await stack.enter_async_context(server.session_manager.run())
+            group = await stack.enter_async_context(anyio.create_task_group())
+            if with_loops:
+                group.start_soon(run_loops, services)
+            yield
+            services.train.cancel.set()
+            services.check_runs.cancel.set()
+            group.cancel_scope.cancel()
+
+    return Gate(Starlette(routes=routes, lifespan=lifespan), port=port)
+
+
+class Server(uvicorn.Server):
+    """Uvicorn that says when it listens, and leaves signals to the one who started it."""
+
+    def __init__(self, config: uvicorn.Config, listening: anyio.Event) -> None:
+        """Set `listening` once requests are answered."""
+        super().__init__(config)
+        self._listening = listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then say so."""
+        await super().startup(sockets)
+        self._listening.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Leave signals alone: `sf serve` decides what a Ctrl-C means."""
+        yield
+
+
+def bind(services: Services) -> socket.socket:
+    """Return the listening socket: the configured port, else the one used before, else a free one.
+
+    Raises:
+        StoneforgeError: the configured port is in use.
+    """
+    configured = services.workspace.settings.orchestrator.port
+    with services.workspace.read() as tx:
+        stored = facts.get(tx.db, "port")
+    for port in dict.fromkeys([configured or int(stored or 0), configured]):
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, port))
+        except OSError as error:
+            listener.close()
+            if configured:
+                raise StoneforgeError(
+                    f"Port {port} of {HOST} cannot be used: {error.strerror}.",
+                    remedy="Set orchestrator.port to another one, or to 0 for any free one.",
+                ) from error
+            continue
+        listener.listen(128)
+        with services.workspace.write(SERVER) as tx:
+            facts.put(tx.db, "port", str(listener.getsockname()[1]))
+        return listener
+    raise StoneforgeError(f"No port of {HOST} can be used.", remedy="Set orchestrator.port.")
+
+
+async def serve(services: Services, listener: socket.socket, listening: anyio.Event) -> None:
+    """Serve until cancelled; the address stands in `.stoneforge/server.json` meanwhile."""
+    port = listener.getsockname()[1]
+    prepare(services)
+    config = uvicorn.Config(
+        make_app(services, port),
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=STOP_SECONDS,
+        server_header=False,
+    )
+    server = Server(config, listening)
+    address = services.workspace.layout.server
+    _write_address(address, port)
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_run_shielded, server, listener)
+            try:
+                await anyio.sleep_forever()
+            finally:
+                server.should_exit = True
+    finally:
+        address.unlink(missing_ok=True)
+
+
+async def _run_shielded(server: Server, listener: socket.socket) -> None:
+    # Cancelled from outside, uvicorn would drop requests mid-way; told to exit, it ends them.
+    with anyio.CancelScope(shield=True):
+        await server.serve([listener])
+
+
+def prepare(services: Services) -> None:
+    """Bring everything that a crash may have left half done to an end."""
+    from sf_mcp.git.checks import end_interrupted_checks
+
+    end_interrupted_checks(services.workspace.layout.logs)
+    services.worktrees.forge.clear_stale_locks(older_than_seconds=0)
+    services.target.recover()
+
+
+def _write_address(path: Path, port: int) -> None:
+    beside = path.with_name(f"{path.name}.new")
+    beside.write_text(json.dumps({"host": HOST, "port": port, "pid": os.getpid()}))
+    beside.replace(path)

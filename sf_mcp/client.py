@@ -1,0 +1,141 @@
+"""The typed way to a running server, on http.client: for `sf`, the launcher and the terminal view."""
+
+import http.client
+import json
+import os
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from sf_mcp.core.errors import ServerUnreachable, StoneforgeError, Unauthorized
+from sf_mcp.core.layout import Layout
+
+CALL_TIMEOUT_SECONDS = 60.0
+CONNECT_TIMEOUT_SECONDS = 5.0
+TOKEN_VARIABLE = "SF_TOKEN"
+ADDRESS_VARIABLE = "SF_URL"
+
+
+class Refused(StoneforgeError):
+    """What the server refused, with the code that it gave."""
+
+    def __init__(self, code: str, message: str, remedy: str) -> None:
+        """Keep the server's own words."""
+        super().__init__(message, remedy=remedy)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where a project's server says it listens."""
+
+    host: str
+    port: int
+    pid: int
+
+    @property
+    def url(self) -> str:
+        """The server's address for people and for Claude Code."""
+        return f"http://{self.host}:{self.port}"
+
+
+def address_of(layout: Layout) -> Address | None:
+    """Return the stored address of the project's server; None when none was started or it ended."""
+    try:
+        stored = json.loads(layout.server.read_text())
+        return Address(host=stored["host"], port=int(stored["port"]), pid=int(stored["pid"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def person_token(layout: Layout) -> str:
+    """Return the person's token.
+
+    Raises:
+        Unauthorized: the file is missing or not readable.
+    """
+    try:
+        return layout.person_token.read_text().strip()
+    except OSError as error:
+        raise Unauthorized(
+            f"The person's token cannot be read: {error}.",
+            remedy="Run `sf token --renew` in the project's folder.",
+        ) from error
+
+
+class Client:
+    """Calls operations of one server. One call at a time; a new connection each."""
+
+    def __init__(self, host: str, port: int, token: str) -> None:
+        """Call the server at this address with this token."""
+        self._host = host
+        self._port = port
+        self._token = token
+
+    def call(
+        self, name: str, *, timeout_seconds: float = CALL_TIMEOUT_SECONDS, **arguments: Any
+    ) -> Any:
+        """Carry out the operation and return its result as plain JSON values.
+
+        Raises:
+            ServerUnreachable: nothing answers, or the answer is not the server's.
+            Refused: the server refused; the message says what to do next.
+        """
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_seconds)
+        try:
+            connection.request(
+                "POST",
+                f"/api/{name}",
+                body=json.dumps(arguments),
+                headers={
+                    "Authorization": f"Bearer {self._token}",
+                    "Content-Type": "application/json",
+                },
+            )
+            response = connection.getresponse()
+            answer = json.loads(response.read() or b"null")
+        except (OSError, http.client.HTTPException, json.JSONDecodeError) as error:
+            raise ServerUnreachable(
+                f"The server at {self._host}:{self._port} does not answer ({error}).",
+                remedy="Start it with `sf serve`.",
+            ) from error
+        finally:
+            connection.close()
+        if response.status == HTTPStatus.OK:
+            return answer
+        if not isinstance(answer, dict) or "message" not in answer:
+            raise ServerUnreachable(
+                f"What answers at {self._host}:{self._port} is not a Stoneforge server.",
+                remedy="Stop it, or set orchestrator.port to another one.",
+            )
+        raise Refused(
+            str(answer.get("code", "refused")),  # type: ignore[union-attr]
+            str(answer["message"]),  # type: ignore[index]
+            str(answer.get("remedy", "")),  # type: ignore[union-attr]
+        )
+
+
+def connect(root: Path) -> Client | None:
+    """Return a client of the project's running server; None when none answers.
+
+    A process that carries a session's token speaks as that session, never as the person.
+
+    Raises:
+        Unauthorized: the person's token cannot be read.
+    """
+    layout = Layout(root)
+    address = address_of(layout)
+    if address is None:
+        return None
+    connection = http.client.HTTPConnection(
+        address.host, address.port, timeout=CONNECT_TIMEOUT_SECONDS
+    )
+    try:
+        connection.connect()
+    except OSError:
+        return None
+    finally:
+        connection.close()
+    token = os.environ.get(TOKEN_VARIABLE) or person_token(layout)
+    return Client(address.host, address.port, token)

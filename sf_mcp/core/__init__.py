@@ -1,0 +1,1 @@
+"""The rules of the system, pure: no clock, no disk, no network. Time comes in as `now`."""

@@ -1,0 +1,34 @@
+"""Who is calling. It comes from the connection's token, or from sitting at the terminal."""
+
+from dataclasses import dataclass
+
+from sf_mcp.core.errors import NotAllowed
+from sf_mcp.core.models import Role, SessionId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """One authenticated caller."""
+
+    role: Role
+    name: str
+    """What events call it: `worker-2`, `person`, `server`."""
+    session_id: SessionId | None = None
+
+    def require(self, *roles: Role, to: str) -> None:
+        """Refuse unless the caller has one of the roles.
+
+        Raises:
+            NotAllowed: it has another; `to` finishes the sentence "only … may".
+        """
+        if self.role not in roles:
+            allowed = " or ".join(f"a {role.value}" for role in roles)
+            raise NotAllowed(
+                f"{self.name} is a {self.role.value}; only {allowed} may {to}.",
+                remedy="Use the tools of your own role.",
+            )
+
+
+PERSON = Caller(role=Role.PERSON, name="person")
+SERVER = Caller(role=Role.PERSON, name="server")
+"""The server's own loops."""

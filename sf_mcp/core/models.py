@@ -1,0 +1,287 @@
+"""The nouns of the system as frozen values, and the ids that people type.
+
+Ids are short text: `P3` a plan, `T12` a task, `M7` a merge request, `Q4` a question. A session has
+Claude Code's own UUID as its id and a name such as `worker-2` for people.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+
+from sf_mcp.core.states import MergeState, PlanState, QuestionState, SessionState, TaskState
+
+PlanId = NewType("PlanId", str)
+TaskId = NewType("TaskId", str)
+MergeRequestId = NewType("MergeRequestId", str)
+QuestionId = NewType("QuestionId", str)
+SessionId = NewType("SessionId", str)
+Oid = NewType("Oid", str)
+"""A git object name in full, 40 hexadecimal digits."""
+
+HIGHEST_PRIORITY, DEFAULT_PRIORITY, LOWEST_PRIORITY = 1, 3, 5
+DEFAULT_ESTIMATE_MINUTES = 30.0
+"""What a task weighs on the critical path when nobody estimated it."""
+
+
+class Role(StrEnum):
+    """Who a token speaks for. Each has an MCP endpoint and tools of its own."""
+
+    WORKER = "worker"
+    STEWARD = "steward"
+    DIRECTOR = "director"
+    """The headless director: plans, answers, escalates; never approves."""
+    PERSON = "person"
+    """The person: the terminal, the launcher they started, and their own director session."""
+
+
+class EndKind(StrEnum):
+    """How a session, and with it an attempt at a task, came to its end."""
+
+    MERGE_REQUESTED = "merge_requested"
+    HANDED_OFF = "handed_off"
+    RELEASED = "released"
+    PARKED = "parked"
+    DONE = "done"
+    STOPPED = "stopped"
+    CANCELLED = "cancelled"
+    LEASE_EXPIRED = "lease_expired"
+    NO_OUTCOME = "no_outcome"
+    TIMED_OUT = "timed_out"
+    KILLED = "killed"
+    CONTEXT_FULL = "context_full"
+    USAGE_LIMIT = "usage_limit"
+    OVERLOADED = "overloaded"
+    AUTHENTICATION = "authentication"
+    BAD_CONFIGURATION = "bad_configuration"
+    OVER_BUDGET = "over_budget"
+    FAILED_TO_START = "failed_to_start"
+
+
+FAILURES = frozenset(
+    {EndKind.NO_OUTCOME, EndKind.TIMED_OUT, EndKind.KILLED, EndKind.FAILED_TO_START}
+)
+"""The ends that count against `maxFailures`. Handoffs, limits, restarts and stops do not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    id: PlanId
+    title: str
+    description: str
+    state: PlanState
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    id: TaskId
+    plan_id: PlanId
+    title: str
+    description: str
+    acceptance: tuple[str, ...]
+    priority: int
+    estimate_minutes: float | None
+    paths: tuple[str, ...]
+    """Path prefixes that the task expects to touch; a declaration, not a limit."""
+    state: TaskState
+    branch: str | None
+    base: Oid | None
+    """The target's commit that the branch started from; pinned by the server."""
+    reserved_for: SessionId | None
+    reserved_until: datetime | None
+    ahead: bool
+    """Sent back: goes before its peers of the same effective priority."""
+    proposed_by: SessionId | None
+    retried_at: datetime | None
+    """When a stuck task was last retried; failures and send-backs before it no longer count."""
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A session's claim on a subject (a task, or a merge request to review) for some time.
+
+    An ended lease on a task is an attempt: `end` says how it came to its end.
+    """
+
+    number: int
+    subject: str
+    session_id: SessionId
+    fence: int
+    granted_at: datetime
+    expires_at: datetime
+    ended_at: datetime | None
+    end: EndKind | None
+    end_detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    id: SessionId
+    name: str
+    role: Role
+    subject: str
+    """What it was started for: a task, merge request or question id, or `goal`."""
+    state: SessionState
+    model: str
+    pid: int | None
+    process_started: str
+    """The kernel's start time of `pid`, so that a reused pid is not taken for this session."""
+    is_turn_active: bool
+    last_line: str
+    context_tokens: int
+    context_window: int
+    cost_usd: float
+    stop_requested: str
+    """Why the server wants it stopped; empty while it does not."""
+    nudges: int
+    """How often the Stop hook has said what is missing since the last outcome."""
+    log_path: str
+    created_at: datetime
+    heard_at: datetime
+    """When its stream or a tool call was last heard."""
+    ended_at: datetime | None
+    end: EndKind | None
+    end_detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handoff:
+    number: int
+    task_id: TaskId
+    session_id: SessionId
+    progress: str
+    remaining: str
+    decisions: str
+    pitfalls: str
+    next_step: str
+    commit: Oid | None
+    snapshot: Oid | None
+    by_server: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepairNote:
+    """Why a task came back from review, with what the next attempt must know."""
+
+    task_id: TaskId
+    merge_request_id: MergeRequestId
+    reason: str
+    detail: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    id: QuestionId
+    task_id: TaskId | None
+    session_id: SessionId | None
+    text: str
+    options: tuple[str, ...]
+    context: str
+    state: QuestionState
+    escalated: bool
+    """For the person: the headless director has passed it on."""
+    answer: str | None
+    answered_by: str
+    asked_at: datetime
+    answered_at: datetime | None
+    delivered_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeRequest:
+    id: MergeRequestId
+    task_id: TaskId
+    session_id: SessionId
+    state: MergeState
+    branch: str
+    commit: Oid
+    """The pinned commit: what is reviewed, checked and landed."""
+    base: Oid
+    summary: str
+    no_changes_reason: str
+    checked_tree: Oid | None
+    """The newest merged tree on which every check that must pass has passed."""
+    held: str
+    """Why the train cannot go on with it for now; empty when it can."""
+    is_escalated: bool
+    """A steward left it to the person."""
+    landed_commit: Oid | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """One approval or request for changes; it holds for `commit` alone."""
+
+    merge_request_id: MergeRequestId
+    commit: Oid
+    by: str
+    role: Role
+    approved: bool
+    reason: str
+    created_at: datetime
+
+
+class LandingKind(StrEnum):
+    """Why the target branch moved."""
+
+    INITIAL = "initial"
+    MERGE = "merge"
+    UPSTREAM = "upstream"
+    UNDO = "undo"
+
+
+class LandingState(StrEnum):
+    INTENDED = "intended"
+    DONE = "done"
+    ABORTED = "aborted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Landing:
+    """One move of the target branch: intended before the ref moves, done after."""
+
+    number: int
+    kind: LandingKind
+    merge_request_id: MergeRequestId | None
+    old: Oid | None
+    new: Oid
+    tree: Oid
+    state: LandingState
+    is_green: bool | None
+    """Whether every check passed on `tree`; None when it was not (yet) checked."""
+    created_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What one check said of one tree."""
+
+    tree: Oid
+    check: str
+    command: str
+    passed: bool
+    outcome: str
+    """`passed`, `failed (exit 1)`, `timed out after 900 s`, `could not start: …`."""
+    log_path: str
+    seconds: float
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    number: int
+    at: datetime
+    kind: str
+    actor: str
+    subject: str
+    """The id that the event is about, such as `T12`; empty for the fleet as a whole."""
+    data: dict[str, object]

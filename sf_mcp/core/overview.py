@@ -1,0 +1,115 @@
+"""The overview: the one read model behind the page, the terminal and `sf status`."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sf_mcp.core.models import (
+    MergeRequestId,
+    Oid,
+    PlanId,
+    QuestionId,
+    Role,
+    SessionId,
+    TaskId,
+)
+from sf_mcp.core.states import MergeState, PlanState, SessionState, TaskState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanLine:
+    id: PlanId
+    title: str
+    state: PlanState
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskLine:
+    id: TaskId
+    title: str
+    state: TaskState
+    priority: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionLine:
+    id: SessionId
+    name: str
+    role: Role
+    subject: str
+    title: str
+    state: SessionState
+    is_turn_active: bool
+    context_tokens: int
+    context_window: int
+    cost_usd: float
+    last_line: str
+    heard_at: datetime
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeLine:
+    id: MergeRequestId
+    task_id: TaskId
+    title: str
+    state: MergeState
+    status: str
+    """One phrase: what it waits for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionLine:
+    id: QuestionId
+    task_id: TaskId | None
+    text: str
+    options: tuple[str, ...]
+    escalated: bool
+    asked_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetLine:
+    """Where the target branch is, and how far the person's checkout has followed."""
+
+    branch: str
+    commit: Oid | None
+    is_green: bool | None
+    """None: not checked yet, or nothing to check with."""
+    checkout: str
+    """What the last publication did: `up to date`, or why the checkout was left alone."""
+    remedy: str
+    """The command that catches up; empty when nothing is behind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    at: datetime
+    project: str
+    paused: str
+    parked_until: datetime | None
+    notes: list[str]
+    """What a person should know: no checks, a bad edit of the configuration."""
+    target: TargetLine
+    counts: dict[str, int]
+    ready: int
+    blocked: int
+    plans: list[PlanLine]
+    next_ready: list[TaskLine]
+    stuck: list[TaskLine]
+    sessions: list[SessionLine]
+    merges: list[MergeLine]
+    questions: list[QuestionLine]
+    cost_usd: float
+    newest_event: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Why:
+    """One sentence that answers "why is this not running, or not merged?", then its facts."""
+
+    subject: str
+    sentence: str
+    facts: list[str]
+    next_step: str

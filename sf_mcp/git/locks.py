@@ -1,0 +1,115 @@
+"""Lock files that a killed git left behind, and how to tell them from those in use.
+
+A git that dies by SIGKILL leaves `HEAD.lock`, `refs/heads/main.lock`, `index.lock` or their like;
+every later git then refuses to write. Such a file may be removed only if nobody can own it:
+
+1. it is older than a moment (a git that starts while we look makes a fresh one), and
+2. no living git process works in this repository: none has its working directory or an open file
+   there, or names it on its command line. (A git that holds a lock runs in its repository or in
+   one of its worktrees.) A process that may not be looked at belongs to another user, who does
+   not work in this repository.
+
+Without /proc (macOS) only command lines can be seen: there any living git process keeps a lock
+that is younger than ten minutes.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+FRESH_SECONDS = 2.0
+BLIND_SECONDS = 600.0
+"""How old a lock must be when a git process lives and its place cannot be seen."""
+
+SPOTS = (
+    "*.lock",
+    "refs/**/*.lock",
+    "logs/**/*.lock",
+    "worktrees/*/*.lock",
+    "worktrees/*/refs/**/*.lock",
+    "objects/info/**/*.lock",
+)
+
+
+def clear_stale_locks(
+    git_dir: Path, worktrees: Sequence[Path] = (), *, older_than_seconds: float = FRESH_SECONDS
+) -> tuple[Path, ...]:
+    """Remove the lock files of `git_dir` that no living git can own; return what was removed.
+
+    `worktrees` are the places outside `git_dir` from which git is run on it.
+    """
+    locks = [lock for spot in SPOTS for lock in git_dir.glob(spot)]
+    if not locks:
+        return ()
+    places = tuple(os.path.realpath(place) for place in (git_dir, *worktrees))
+    busy = git_is_at_work(places)
+    if busy is True:
+        return ()
+    limit = older_than_seconds if busy is False else max(older_than_seconds, BLIND_SECONDS)
+    removed: list[Path] = []
+    for lock in locks:
+        # Gone meanwhile: its git has ended well after all.
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - lock.stat().st_mtime >= limit:
+                lock.unlink()
+                removed.append(lock)
+    return tuple(removed)
+
+
+def git_is_at_work(places: Sequence[str]) -> bool | None:
+    """Tell whether a git process works in any of `places`; None: some do, where is not known."""
+    if sys.platform == "linux":
+        return any(_is_git(entry) and _touches(entry, places) for entry in _processes())
+    lines = [line for line in _command_lines() if "git" in line.split(None, 1)[0]]
+    if any(place in line for line in lines for place in places):
+        return True
+    return None if lines else False
+
+
+def _processes() -> Iterator[Path]:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and entry.name != str(os.getpid()):
+            yield entry
+
+
+def _is_git(entry: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return (entry / "comm").read_text(errors="replace").startswith("git")
+    return False
+
+
+def _touches(entry: Path, places: Sequence[str]) -> bool:
+    with contextlib.suppress(OSError):
+        words = (entry / "cmdline").read_bytes().decode("utf-8", "surrogateescape")
+        if any(place in words for place in places):
+            return True
+    with contextlib.suppress(OSError):
+        if _is_within(str((entry / "cwd").readlink()), places):
+            return True
+    with contextlib.suppress(OSError):
+        for link in (entry / "fd").iterdir():
+            with contextlib.suppress(OSError):
+                if _is_within(str(link.readlink()), places):
+                    return True
+    return False
+
+
+def _is_within(path: str, places: Sequence[str]) -> bool:
+    return any(path == place or path.startswith(place + "/") for place in places)
+
+
+def _command_lines() -> list[str]:
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(
+            ["/bin/ps", "-axo", "command="],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
+        )
+        return [line for line in done.stdout.splitlines() if line.strip()]
+    return []

@@ -1,0 +1,187 @@
+"""The use cases: one public method is one transaction is one sentence.
+
+`Services` is the one place where they are put together. Each is made when it is first asked for, so
+that `sf task ready` pays for the graph and not for git.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sf_mcp.git.worktrees import Worktrees
+    from sf_mcp.service.check_runs import CheckRuns
+    from sf_mcp.service.checking import Checking
+    from sf_mcp.service.claims import ClaimService
+    from sf_mcp.service.dispatch import DispatchService
+    from sf_mcp.service.fleet import FleetService
+    from sf_mcp.service.hooks import HookService
+    from sf_mcp.service.launcher import LauncherService
+    from sf_mcp.service.notices import Notices
+    from sf_mcp.service.plans import PlanService
+    from sf_mcp.service.queries import QueryService
+    from sf_mcp.service.questions import QuestionService
+    from sf_mcp.service.requests import RequestService
+    from sf_mcp.service.sessions import SessionService
+    from sf_mcp.service.target import TargetService
+    from sf_mcp.service.train import TrainService
+    from sf_mcp.service.work import WorkService
+    from sf_mcp.service.workspace import Workspace
+
+
+class Services:
+    """Every service of one project."""
+
+    def __init__(self, workspace: "Workspace") -> None:
+        """Work on this project's state."""
+        self.workspace = workspace
+
+    @cached_property
+    def plans(self) -> "PlanService":
+        """Plans, tasks, dependencies."""
+        from sf_mcp.service.plans import PlanService
+
+        return PlanService(self.workspace)
+
+    @cached_property
+    def queries(self) -> "QueryService":
+        """Looking at tasks."""
+        from sf_mcp.service.queries import QueryService
+
+        return QueryService(self.workspace)
+
+    @cached_property
+    def claims(self) -> "ClaimService":
+        """The worker's side of a task."""
+        from sf_mcp.service.claims import ClaimService
+
+        return ClaimService(self.workspace)
+
+    @cached_property
+    def questions(self) -> "QuestionService":
+        """The inbox."""
+        from sf_mcp.service.questions import QuestionService
+
+        return QuestionService(self.workspace)
+
+    @cached_property
+    def sessions(self) -> "SessionService":
+        """The launcher's side of sessions, and tokens."""
+        from sf_mcp.service.sessions import SessionService
+
+        return SessionService(self.workspace, self.claims)
+
+    @cached_property
+    def requests(self) -> "RequestService":
+        """Merge requests and reviews."""
+        from sf_mcp.service.requests import RequestService
+
+        return RequestService(self.workspace)
+
+    @cached_property
+    def fleet(self) -> "FleetService":
+        """The fleet as a whole."""
+        from sf_mcp.service.fleet import FleetService
+
+        return FleetService(self.workspace)
+
+    @cached_property
+    def hooks(self) -> "HookService":
+        """Answers to Claude Code's hooks."""
+        from sf_mcp.service.hooks import HookService
+
+        return HookService(self.workspace, self.sessions)
+
+    @cached_property
+    def notices(self) -> "Notices":
+        """Waiting for the next change."""
+        from sf_mcp.service.notices import Notices
+
+        return Notices(self.workspace)
+
+    @cached_property
+    def worktrees(self) -> "Worktrees":
+        """The forge's worktrees."""
+        from sf_mcp.git.forge import forge_at
+        from sf_mcp.git.worktrees import Worktrees
+
+        target = self.workspace.settings.merge.target_branch
+        forge = forge_at(self.workspace.layout.folder)
+        return Worktrees(forge, target, self.workspace.now)
+
+    @cached_property
+    def target(self) -> "TargetService":
+        """The target branch."""
+        from sf_mcp.service.target import TargetService
+
+        return TargetService(self.workspace, self.worktrees.forge, self.worktrees.target)
+
+    @cached_property
+    def work(self) -> "WorkService":
+        """Worktrees, snapshots, trial merges."""
+        from sf_mcp.service.work import WorkService
+
+        return WorkService(
+            self.workspace, self.worktrees, self.target, self.claims, self.sessions, self.requests
+        )
+
+    @cached_property
+    def checking(self) -> "Checking":
+        """Running checks on trees."""
+        from sf_mcp.service.checking import Checking
+
+        return Checking(self.workspace, self.worktrees)
+
+    @cached_property
+    def check_runs(self) -> "CheckRuns":
+        """Checks that workers ask for."""
+        from sf_mcp.service.check_runs import CheckRuns
+
+        return CheckRuns(self.workspace, self.worktrees.forge, self.target, self.checking)
+
+    @cached_property
+    def train(self) -> "TrainService":
+        """Landing."""
+        from sf_mcp.service.train import TrainService
+
+        return TrainService(
+            self.workspace, self.worktrees.forge, self.target, self.requests, self.checking
+        )
+
+    @cached_property
+    def dispatch(self) -> "DispatchService":
+        """Starting sessions."""
+        from sf_mcp.service.dispatch import DispatchService
+
+        return DispatchService(
+            self.workspace, self.claims, self.sessions, self.requests, self.work.make_place
+        )
+
+    @cached_property
+    def launcher(self) -> "LauncherService":
+        """What the launcher has to do."""
+        from sf_mcp.service.launcher import LauncherService
+
+        return LauncherService(self.workspace, self.dispatch)
+
+    def close(self) -> None:
+        """Close the state."""
+        self.workspace.close()
+
+
+def open_services(root: Path, now: Callable[[], datetime]) -> Services:
+    """Open the state of the project at `root`; the caller holds `.stoneforge/server.lock`.
+
+    Raises:
+        NotFound: `sf init` has not been run there.
+        StorageFailed: the database cannot be used.
+    """
+    from sf_mcp.core.errors import NotFound
+    from sf_mcp.core.layout import Layout
+    from sf_mcp.service.workspace import Workspace
+
+    if not Layout(root).database.exists():
+        raise NotFound(f"{root} is not set up for Stoneforge.", remedy="Run `sf init` there first.")
+    return Services(Workspace(root, now))

@@ -1,0 +1,168 @@
+"""A worker's own `run_checks`: started once per commit and target, waited for call by call."""
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from sf_mcp.core.errors import InvalidInput, StoneforgeError
+from sf_mcp.core.identity import Caller
+from sf_mcp.core.models import Oid, TaskId, Verdict
+from sf_mcp.git.checks import tail
+from sf_mcp.git.identity import SERVER as SERVER_IDENTITY
+from sf_mcp.git.merging import Conflicted, merge_trees
+from sf_mcp.git.repository import Repository
+from sf_mcp.git.status import status
+from sf_mcp.service.checking import Checking, CheckingPlace
+from sf_mcp.service.claims import require_lease
+from sf_mcp.service.target import TargetService
+from sf_mcp.service.workspace import Workspace
+from sf_mcp.store import tasks
+
+TAIL_LINES = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckRunLine:
+    name: str
+    outcome: str
+    seconds: float
+    tail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckRun:
+    """What a worker is told of its checks."""
+
+    status: str
+    lines: list[CheckRunLine] = field(default_factory=list[CheckRunLine])
+    next_step: str = ""
+
+
+@dataclass(slots=True)
+class _Running:
+    tree: Oid
+    done: threading.Event
+    error: StoneforgeError | None = None
+
+
+class CheckRuns:
+    """Runs of checks that workers asked for; each task has one at a time."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        forge: Repository,
+        target: TargetService,
+        checking: Checking,
+    ) -> None:
+        """Run in this project."""
+        self._workspace = workspace
+        self._forge = forge
+        self._target = target
+        self._checking = checking
+        self._running: dict[TaskId, _Running] = {}
+        self._places: dict[TaskId, CheckingPlace] = {}
+        self._lock = threading.Lock()
+        self.cancel = threading.Event()
+
+    async def wait(self, caller: Caller, *, seconds: float) -> CheckRun:
+        """Start the checks unless they run or are known, and wait for them for some time.
+
+        Raises:
+            StaleLease: the caller holds no task.
+            InvalidInput: files are not committed.
+        """
+        run = await anyio.to_thread.run_sync(self._start, caller)
+        if isinstance(run, CheckRun):
+            return run
+        with anyio.move_on_after(seconds):
+            while not run.done.is_set():
+                await anyio.to_thread.run_sync(run.done.wait, 0.5, abandon_on_cancel=True)
+        if not run.done.is_set():
+            return CheckRun(status="running", next_step="Call run_checks again to go on waiting.")
+        if run.error is not None:
+            raise run.error
+        return _report(self._checking.known(run.tree), len(self._checking.checks()))
+
+    def _start(self, caller: Caller) -> "CheckRun | _Running":
+        with self._workspace.write(caller) as tx:
+            task = tasks.get(tx.db, require_lease(tx, caller).subject)
+        if not self._checking.checks():
+            return CheckRun(
+                status="nothing to run",
+                next_step="The project has no checks configured; test your work yourself.",
+            )
+        commit = self._forge.require_commit(f"refs/heads/{task.branch}")
+        seen = status(self._workspace.layout.worktrees / task.id)
+        if not seen.is_clean:
+            raise InvalidInput(
+                "Files are not committed; checks run on commits.",
+                remedy="Commit, then call run_checks again.",
+            )
+        target = self._target.head()
+        merged = merge_trees(self._forge, target, commit)
+        if isinstance(merged, Conflicted):
+            return CheckRun(
+                status="conflict",
+                next_step=f"Your work conflicts with {self._target.branch} in "
+                f"{', '.join(merged.paths[:10])}. Run `git fetch origin && git merge "
+                f"origin/{self._target.branch}`, resolve, commit, call run_checks again.",
+            )
+        known = self._checking.known(merged.tree)
+        missing = [check.name for check in self._checking.checks() if check.name not in known]
+        if not missing:
+            return _report(known, len(self._checking.checks()))
+        return self._run(task.id, target, commit, merged.tree, missing)
+
+    def _run(
+        self, task_id: TaskId, target: Oid, commit: Oid, tree: Oid, missing: list[str]
+    ) -> _Running:
+        with self._lock:
+            present = self._running.get(task_id)
+            if present is not None and present.tree == tree and not present.done.is_set():
+                return present
+            place = self._places.setdefault(
+                task_id, CheckingPlace(f"check-{task_id.lower()}", threading.Lock())
+            )
+            run = _Running(tree=tree, done=threading.Event())
+            self._running[task_id] = run
+        candidate = self._forge.commit_tree(
+            tree, [target, commit], f"Checks of {task_id}", SERVER_IDENTITY, self._workspace.now()
+        )
+
+        def work() -> None:
+            try:
+                self._checking.run(candidate, tree, missing, place, self.cancel)
+            except StoneforgeError as error:
+                run.error = error
+            finally:
+                run.done.set()
+
+        threading.Thread(target=work, name=f"checks of {task_id}", daemon=True).start()
+        return run
+
+
+def _report(verdicts: dict[str, Verdict], wanted: int) -> CheckRun:
+    lines = [
+        CheckRunLine(
+            name=verdict.check,
+            outcome=verdict.outcome,
+            seconds=round(verdict.seconds, 1),
+            tail="" if verdict.passed else tail(Path(verdict.log_path), TAIL_LINES),
+        )
+        for verdict in verdicts.values()
+    ]
+    if len(verdicts) < wanted:
+        return CheckRun(
+            status="failed",
+            lines=lines,
+            next_step="A check could not start; that is not your work's fault. Go on.",
+        )
+    if all(verdict.passed for verdict in verdicts.values()):
+        return CheckRun(status="passed", lines=lines, next_step="Call request_merge when done.")
+    return CheckRun(
+        status="failed", lines=lines, next_step="Mend it, commit, and call run_checks again."
+    )

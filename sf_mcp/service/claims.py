@@ -1,0 +1,356 @@
+"""Claiming a task, working under its lease, and letting it go with or without an outcome."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sf_mcp.core.errors import AlreadyClaimed, InvalidInput, StaleLease, TaskNotReady
+from sf_mcp.core.identity import Caller
+from sf_mcp.core.leases import check_token
+from sf_mcp.core.models import (
+    FAILURES,
+    EndKind,
+    Handoff,
+    Lease,
+    Oid,
+    Question,
+    QuestionId,
+    RepairNote,
+    Role,
+    Session,
+    SessionId,
+    Task,
+    TaskId,
+)
+from sf_mcp.core.states import QuestionState, TaskEvent, TaskState
+from sf_mcp.core.text import checked_text
+from sf_mcp.service.transaction import Transaction
+from sf_mcp.service.workspace import Workspace
+from sf_mcp.store import handoffs, leases, merge_requests, questions, sessions, tasks
+
+HANDOFF_FIELD_LIMIT = 20_000
+"""Characters per field of a handoff: five fields stay well inside a fresh session's context."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """What a dependency brought in."""
+
+    task_id: TaskId
+    title: str
+    commit: Oid | None
+    summary: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brief:
+    """Everything a session needs to begin, or go on with, its task."""
+
+    task: Task
+    fence: int
+    attempt: int
+    dependencies: list[Delivered]
+    handoffs: list[Handoff]
+    repair_notes: list[RepairNote]
+    answers: list[tuple[str, str]]
+    neighbours: list[tuple[TaskId, str]]
+    """Other live tasks that declare an overlapping path, with their titles."""
+    tokens_left: int
+    """Context left before a handoff is asked for, in tokens."""
+
+
+class ClaimService:
+    """Use cases of the worker's side of a task."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        """Work on this project."""
+        self._workspace = workspace
+
+    def claim_task(self, caller: Caller) -> Brief:
+        """Claim the next task for this session; one that holds a task gets the same one again.
+
+        Raises:
+            TaskNotReady: nothing is ready, or this session's work is over.
+        """
+        caller.require(Role.WORKER, to="claim tasks")
+        session_id = session_of(caller)
+        with self._workspace.read() as tx:
+            if lease := leases.live_of(tx.db, session_id):
+                return self._brief(tx, tasks.get(tx.db, lease.subject), lease)
+        with self._workspace.write(caller) as tx:
+            if lease := leases.live_of(tx.db, session_id):
+                return self._brief(tx, tasks.get(tx.db, lease.subject), lease)
+            if ended := leases.newest_of(tx.db, session_id):
+                raise TaskNotReady(
+                    f"Your work on {ended.subject} has ended ({ended.end}).",
+                    remedy="End your turn; a new session gets the next task.",
+                )
+            for task_id in tx.graph.ready(limit=1):
+                lease = self.grant(tx, tasks.get(tx.db, task_id), session_id)
+                return self._brief(tx, tasks.get(tx.db, task_id), lease)
+            raise TaskNotReady(
+                "No task is ready: all are done, taken, or wait for another.",
+                remedy="End your turn; you are started again when there is work.",
+            )
+
+    def grant(self, tx: Transaction, task: Task, session_id: SessionId) -> Lease:
+        """Give the session the one live lease on a task of the ready set.
+
+        Raises:
+            TaskNotReady: the task waits for others, is reserved, or its plan is not active.
+            AlreadyClaimed: another session holds it.
+        """
+        if held := leases.live_on(tx.db, task.id):
+            raise AlreadyClaimed(
+                f"Task {task.id} is claimed by {sessions.get(tx.db, held.session_id).name}.",
+                remedy="Claim another task.",
+            )
+        if not tx.graph.is_ready(task.id):
+            unmet = tx.graph.unmet(task.id)
+            waits = ", ".join(f"{on} ({tasks.get(tx.db, on).state.value})" for on in unmet)
+            reason = f"it waits for {waits}" if waits else f"it is {task.state.value}"
+            if task.state is TaskState.OPEN and not unmet:
+                reason = "its plan is not active"
+            raise TaskNotReady(
+                f"Task {task.id} cannot be claimed: {reason}.",
+                remedy="Claim a task of the ready set (`sf task ready`).",
+            )
+        if task.reserved_for not in (None, session_id):
+            raise AlreadyClaimed(
+                f"Task {task.id} is reserved until {task.reserved_until} for the session that "
+                "asked about it.",
+                remedy="Claim another task.",
+            )
+        seconds = self._workspace.settings.orchestrator.lease_seconds
+        tx.move_task(task, TaskEvent.CLAIM, reserved_for=None, reserved_until=None)
+        return grant_lease(tx, task.id, session_id, seconds)
+
+    def _brief(self, tx: Transaction, task: Task, lease: Lease) -> Brief:
+        session = sessions.get(tx.db, lease.session_id)
+        worker = self._workspace.settings.agents.worker
+        return Brief(
+            task=task,
+            fence=lease.fence,
+            attempt=len(leases.attempts(tx.db, task.id)) + 1,
+            dependencies=[_delivered(tx, other) for other in tasks.dependencies_of(tx.db, task.id)],
+            handoffs=handoffs.of_task(tx.db, task.id)[::-1],
+            repair_notes=merge_requests.repair_notes(tx.db, task.id)[::-1],
+            answers=[
+                (question.text, question.answer or "")
+                for question in questions.of_task(tx.db, task.id)
+                if question.state is QuestionState.ANSWERED
+            ],
+            neighbours=_neighbours(tx, task),
+            tokens_left=max(
+                0,
+                worker.handoff_thresholds(session.context_window or worker.max_session_tokens).ask
+                - session.context_tokens,
+            ),
+        )
+
+    def report_progress(self, caller: Caller, *, message: str) -> TaskId:
+        """Tell the fleet what has been done; renews the lease."""
+        text = checked_text(message, "message", limit=2000)
+        with self._workspace.write(caller) as tx:
+            lease = require_lease(tx, caller)
+            tx.event("progress", lease.subject, message=text)
+            return TaskId(lease.subject)
+
+    def release_task(self, caller: Caller, *, reason: str) -> TaskId:
+        """Give the task back unfinished, for another session to take."""
+        text = checked_text(reason, "reason", limit=2000)
+        if not text.strip():
+            raise InvalidInput("A release needs a reason.", remedy="Say why you cannot go on.")
+        with self._workspace.write(caller) as tx:
+            lease = require_lease(tx, caller)
+            self.let_go(tx, lease, EndKind.RELEASED, text)
+            return TaskId(lease.subject)
+
+    def record_handoff(
+        self,
+        caller: Caller,
+        *,
+        progress: str,
+        remaining: str,
+        decisions: str,
+        pitfalls: str,
+        next_step: str,
+        commit: Oid | None,
+        snapshot: Oid | None,
+        by_server: bool = False,
+    ) -> TaskId:
+        """Store the handoff, end the session's lease and open the task for a fresh session.
+
+        Raises:
+            InvalidInput: a field that the successor cannot do without is empty, or too long.
+        """
+        texts = {
+            "progress": progress,
+            "remaining": remaining,
+            "decisions": decisions,
+            "pitfalls": pitfalls,
+            "next_step": next_step,
+        }
+        for name, text in texts.items():
+            texts[name] = checked_text(text, name, limit=HANDOFF_FIELD_LIMIT)
+        for name in ("progress", "remaining", "next_step"):
+            if not texts[name].strip():
+                raise InvalidInput(
+                    f"The handoff's {name} is empty; a fresh session knows only what you write.",
+                    remedy="Fill in progress, remaining and next_step and call again.",
+                )
+        with self._workspace.write(caller) as tx:
+            lease = require_lease(tx, caller)
+            handoffs.HANDOFFS.insert_numbered(
+                tx.db,
+                {
+                    "task_id": lease.subject,
+                    "session_id": lease.session_id,
+                    **texts,
+                    "commit": commit,
+                    "snapshot": snapshot,
+                    "by_server": by_server,
+                    "created_at": tx.now,
+                },
+            )
+            tx.event("handed_off", lease.subject, snapshot=snapshot, commit=commit)
+            self.let_go(tx, lease, EndKind.HANDED_OFF, texts["next_step"])
+            return TaskId(lease.subject)
+
+    def let_go(self, tx: Transaction, lease: Lease, kind: EndKind, detail: str) -> None:
+        """End a task's lease and open the task again, or set it aside after too many failures."""
+        tx.end_lease(lease, kind, detail)
+        task = tasks.get(tx.db, lease.subject)
+        if task.state is not TaskState.CLAIMED:
+            return
+        task = tx.move_task(task, TaskEvent.LET_GO)
+        if kind not in FAILURES:
+            return
+        failures = leases.count_failures(tx.db, task.id, task.retried_at)
+        limit = self._workspace.settings.orchestrator.max_failures
+        if failures >= limit:
+            give_up(
+                tx, task, f"{failures} attempts failed; the last: {kind.value} {detail}".strip()
+            )
+
+
+def session_of(caller: Caller) -> SessionId:
+    """Return the caller's session.
+
+    Raises:
+        StaleLease: the caller is not a session of the fleet.
+    """
+    if caller.session_id is None:
+        raise StaleLease(
+            f"{caller.name} is not a session of the fleet and holds no task.",
+            remedy="Only sessions that the launcher started work on tasks.",
+        )
+    return caller.session_id
+
+
+def require_lease(tx: Transaction, caller: Caller) -> Lease:
+    """Return the caller's live lease, renewed by being used.
+
+    Raises:
+        StaleLease: it has ended, or another session has a newer fencing token.
+    """
+    session_id = session_of(caller)
+    mine = leases.newest_of(tx.db, session_id)
+    if mine is None:
+        raise StaleLease("You hold no task.", remedy="Call claim_task first.")
+    check_token(
+        leases.live_on(tx.db, mine.subject) or mine, session_id, mine.fence, TaskId(mine.subject)
+    )
+    sessions.touch(tx.db, session_id, tx.now)
+    leases.renew(tx.db, mine.number, tx.now + (mine.expires_at - mine.granted_at))
+    return mine
+
+
+def grant_lease(tx: Transaction, subject: str, session_id: SessionId, lease_seconds: int) -> Lease:
+    """Add a lease with the next fencing token; the subject must have no live one."""
+    leases.add(
+        tx.db,
+        subject=subject,
+        session_id=session_id,
+        fence=leases.newest_fence(tx.db, subject) + 1,
+        granted_at=tx.now,
+        expires_at=tx.now + timedelta(seconds=lease_seconds),
+    )
+    lease = leases.live_on(tx.db, subject)
+    assert lease is not None  # just added
+    name = sessions.get(tx.db, session_id).name
+    tx.event("claimed", subject, session=session_id, name=name, fence=lease.fence)
+    return lease
+
+
+def give_up(tx: Transaction, task: Task, evidence: str) -> Task:
+    """Set an open task aside as stuck and ask the director what to do."""
+    task = tx.move_task(task, TaskEvent.GIVE_UP, reserved_for=None, reserved_until=None)
+    tx.event("task_stuck", task.id, evidence=evidence)
+    if questions.open_of_task(tx.db, task.id) is None:
+        ask(
+            tx,
+            task_id=task.id,
+            session=None,
+            text=f"{task.id} ({task.title}) is stuck. Retry it, change it or cancel it?",
+            options=("retry", "cancel"),
+            context=evidence,
+        )
+    return task
+
+
+def ask(
+    tx: Transaction,
+    *,
+    task_id: TaskId | None,
+    session: Session | None,
+    text: str,
+    options: tuple[str, ...],
+    context: str,
+) -> QuestionId:
+    """Add an open question to the inbox."""
+    question = Question(
+        id=questions.new_id(tx.db),
+        task_id=task_id,
+        session_id=session.id if session else None,
+        text=text,
+        options=options,
+        context=context,
+        state=QuestionState.OPEN,
+        escalated=False,
+        answer=None,
+        answered_by="",
+        asked_at=tx.now,
+        answered_at=None,
+        delivered_at=None,
+    )
+    questions.QUESTIONS.insert(tx.db, question)
+    tx.event("question_asked", question.id, task=task_id, text=text)
+    return question.id
+
+
+def _delivered(tx: Transaction, task: Task) -> Delivered:
+    request = merge_requests.newest_of_task(tx.db, task.id)
+    return Delivered(
+        task_id=task.id,
+        title=task.title,
+        commit=request.landed_commit if request else None,
+        summary=request.summary if request else "",
+    )
+
+
+def _neighbours(tx: Transaction, task: Task) -> list[tuple[TaskId, str]]:
+    live = tasks.in_state(
+        tx.db, TaskState.CLAIMED, TaskState.WAITING, TaskState.IN_REVIEW, TaskState.STUCK
+    )
+    return [
+        (other.id, other.title)
+        for other in live
+        if other.id != task.id
+        and any(_overlap(mine, theirs) for mine in task.paths for theirs in other.paths)
+    ]
+
+
+def _overlap(one: str, other: str) -> bool:
+    a, b = one.strip("/").split("/"), other.strip("/").split("/")
+    shorter = min(len(a), len(b))
+    return a[:shorter] == b[:shorter]

@@ -1,0 +1,307 @@
+"""Dispatch: which session is started next, for what. The lease is granted before any process is.
+
+Order: an answered session goes on before anything new; then reviews, since finished work waits for
+them; then questions; then the ready set. A task whose worktree cannot be made, or whose last
+attempt failed a moment ago, never holds up the tasks behind it.
+"""
+
+import logging
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sf_mcp.core.errors import StoneforgeError
+from sf_mcp.core.identity import Caller
+from sf_mcp.core.models import (
+    EndKind,
+    MergeRequest,
+    Question,
+    Role,
+    Session,
+    SessionId,
+    Task,
+)
+from sf_mcp.core.states import LIVE_SESSIONS, QuestionState, SessionEvent, SessionState, TaskState
+from sf_mcp.service.claims import ClaimService, grant_lease
+from sf_mcp.service.fleet import parked_until, paused_reason
+from sf_mcp.service.requests import RequestService
+from sf_mcp.service.sessions import SessionService
+from sf_mcp.service.transaction import Transaction
+from sf_mcp.service.workspace import Workspace
+from sf_mcp.store import leases, questions, sessions, tasks
+from sf_mcp.store.sessions import SESSIONS
+
+logger = logging.getLogger(__name__)
+
+FIRST_BACKOFF = timedelta(seconds=2)
+LONGEST_BACKOFF = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkOrder:
+    """One session to start: the claim is made, the place prepared, the token minted."""
+
+    session: Session
+    token: str
+    is_resume: bool
+    cwd: str
+    message: str
+    """The first user message."""
+    environment: dict[str, str]
+    """Git's identity and restrictions for the session's process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a session works."""
+
+    cwd: str
+    environment: dict[str, str]
+
+
+PlaceMaker = Callable[[Session], Place]
+"""Makes the worktree of a session: the task's own, or a read-only one of the commit."""
+
+
+class DispatchService:
+    """Use cases of starting sessions."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        claims: ClaimService,
+        session_service: SessionService,
+        requests: RequestService,
+        make_place: PlaceMaker,
+    ) -> None:
+        """`make_place` prepares where a session works."""
+        self._workspace = workspace
+        self._claims = claims
+        self._sessions = session_service
+        self._reviewable = requests.reviewable
+        self._make_place = make_place
+
+    def next_order(self, caller: Caller) -> WorkOrder | None:
+        """Claim the next piece of work for a new session; None when there is none to start."""
+        caller.require(Role.PERSON, to="start sessions")
+        while True:
+            chosen = self._choose(caller)
+            if chosen is None:
+                return None
+            session, token, message, is_resume = chosen
+            try:
+                place = self._make_place(session)
+            except (StoneforgeError, OSError) as error:
+                logger.warning("No place for %s: %s", session.subject, error)
+                self._sessions.ended(
+                    caller, session.id, kind=EndKind.FAILED_TO_START, detail=str(error)
+                )
+                continue
+            return WorkOrder(
+                session=session,
+                token=token,
+                is_resume=is_resume,
+                cwd=place.cwd,
+                message=message,
+                environment=place.environment,
+            )
+
+    def _choose(self, caller: Caller) -> tuple[Session, str, str, bool] | None:
+        with self._workspace.read() as tx:
+            if not self._has_work(tx):
+                return None
+        with self._workspace.write(caller) as tx:
+            if paused_reason(tx) or parked_until(tx):
+                return None
+            alive = sessions.alive(tx.db)
+            settings = self._workspace.settings
+            workers = sum(session.role is Role.WORKER for session in alive)
+            if workers < settings.orchestrator.max_concurrent and not self._is_over_budget(tx):
+                if resumed := self._resume_answered(tx):
+                    return resumed
+            stewards = sum(session.role is Role.STEWARD for session in alive)
+            if stewards < settings.agents.steward.count:
+                for request in self._reviewable(tx):
+                    if leases.live_on(tx.db, request.id) or not _may_start(tx, request.id):
+                        continue
+                    return self._start(tx, Role.STEWARD, request.id, _review_message(request))
+            directors = sum(session.role is Role.DIRECTOR for session in alive)
+            if settings.agents.director.headless and directors == 0:
+                for question in self._askable(tx):
+                    return self._start(tx, Role.DIRECTOR, question.id, _question_message(question))
+            if workers < settings.orchestrator.max_concurrent and not self._is_over_budget(tx):
+                if task := _first_startable(tx):
+                    session, token = self._new_session(tx, Role.WORKER, task.id)
+                    self._claims.grant(tx, task, session.id)
+                    return session, token, _task_message(task), False
+            return None
+
+    def _has_work(self, tx: Transaction) -> bool:
+        return bool(
+            tx.graph.ready(limit=1)
+            or self._reviewable(tx)
+            or questions.in_state(tx.db, QuestionState.OPEN)
+        )
+
+    def _is_over_budget(self, tx: Transaction) -> bool:
+        limit = self._workspace.settings.budget.fleet_usd
+        return limit is not None and sessions.total_cost(tx.db) >= limit
+
+    def _askable(self, tx: Transaction) -> list[Question]:
+        """Open questions that the headless director may take now."""
+        wait = timedelta(seconds=self._workspace.settings.agents.director.headless_after_seconds)
+        return [
+            question
+            for question in questions.in_state(tx.db, QuestionState.OPEN)
+            if not question.escalated
+            and leases.live_on(tx.db, question.id) is None
+            and (is_goal(question) or question.asked_at + wait <= tx.now)
+            and _may_start(tx, question.id)
+        ]
+
+    def seconds_until_retry(self) -> float | None:
+        """Return in how many seconds work that waits for the clock alone can start."""
+        at = self.retry_at()
+        return None if at is None else max(0.05, (at - self._workspace.now()).total_seconds())
+
+    def retry_at(self) -> datetime | None:
+        """Return when work that must wait for the clock alone can start; None when none does."""
+        wait = timedelta(seconds=self._workspace.settings.agents.director.headless_after_seconds)
+        with self._workspace.read() as tx:
+            times = [parked] if (parked := parked_until(tx)) else []
+            times += [
+                question.asked_at + wait
+                for question in questions.in_state(tx.db, QuestionState.OPEN)
+                if not question.escalated and question.asked_at + wait > tx.now
+            ]
+            for subject in [*tx.graph.ready(limit=20), *(r.id for r in self._reviewable(tx))]:
+                if (at := _backoff_until(tx, subject)) and at > tx.now:
+                    times.append(at)
+            return min(times, default=None)
+
+    def _resume_answered(self, tx: Transaction) -> tuple[Session, str, str, bool] | None:
+        for task in tasks.TASKS.select(
+            tx.db, "state = ? AND reserved_for IS NOT NULL ORDER BY number", TaskState.OPEN
+        ):
+            session = SESSIONS.get(tx.db, str(task.reserved_for))
+            if session is None or session.state is not SessionState.PARKED:
+                continue
+            if not tx.graph.is_ready(task.id):
+                continue
+            session = tx.move_session(
+                session, SessionEvent.RESUME, stop_requested="", nudges=0, heard_at=tx.now, end=None
+            )
+            self._claims.grant(tx, task, session.id)
+            told = [
+                f"{question.id} was answered by {question.answered_by}: {question.answer}"
+                for question in questions.undelivered(tx.db, session.id)
+            ]
+            for question in questions.undelivered(tx.db, session.id):
+                tx.edit_question(question, delivered_at=tx.now)
+                tx.event("answer_delivered", question.id, session=session.id)
+            token = self._sessions.mint(tx, Role.WORKER, session.id)
+            message = "\n".join([*told, f"You hold {task.id} again. Go on with it."])
+            return session, token, message, True
+        return None
+
+    def _start(
+        self, tx: Transaction, role: Role, subject: str, message: str
+    ) -> tuple[Session, str, str, bool]:
+        session, token = self._new_session(tx, role, subject)
+        seconds = self._workspace.settings.orchestrator.lease_seconds
+        grant_lease(tx, subject, session.id, seconds)
+        return session, token, message, False
+
+    def _new_session(self, tx: Transaction, role: Role, subject: str) -> tuple[Session, str]:
+        agents = self._workspace.settings.agents
+        agent = {Role.WORKER: agents.worker, Role.STEWARD: agents.steward}.get(
+            role, agents.director
+        )
+        session = Session(
+            id=SessionId(str(uuid.uuid4())),
+            name=sessions.free_name(tx.db, role),
+            role=role,
+            subject=subject,
+            state=SessionState.STARTING,
+            model=agent.model,
+            pid=None,
+            process_started="",
+            is_turn_active=False,
+            last_line="",
+            context_tokens=0,
+            context_window=0,
+            cost_usd=0.0,
+            stop_requested="",
+            nudges=0,
+            log_path="",
+            created_at=tx.now,
+            heard_at=tx.now,
+            ended_at=None,
+            end=None,
+            end_detail="",
+        )
+        SESSIONS.insert(tx.db, session)
+        return session, self._sessions.mint(tx, role, session.id)
+
+
+def is_goal(question: Question) -> bool:
+    """Return whether the question is a goal that a person gave the director to plan."""
+    return question.task_id is None and question.session_id is None
+
+
+def _first_startable(tx: Transaction) -> Task | None:
+    """Return the first ready task that nothing but a free slot was missing for."""
+    for task_id in tx.graph.ready(limit=50):
+        task = tasks.get(tx.db, task_id)
+        if task.reserved_for is None and _may_start(tx, task_id):
+            return task
+    return None
+
+
+def _may_start(tx: Transaction, subject: str) -> bool:
+    """Return whether no process of an earlier session lives and no back-off runs."""
+    living = SESSIONS.first(
+        tx.db,
+        f"subject = ? AND state IN ({', '.join('?' * len(LIVE_SESSIONS))})",
+        subject,
+        *sorted(LIVE_SESSIONS),
+    )
+    until = _backoff_until(tx, subject)
+    return living is None and (until is None or until <= tx.now)
+
+
+def _backoff_until(tx: Transaction, subject: str) -> datetime | None:
+    """Return until when a subject waits after failed attempts: the wait doubles each time."""
+    attempts = leases.attempts(tx.db, subject)
+    failures = leases.count_failures(tx.db, subject, None)
+    if not failures or attempts[-1].ended_at is None:
+        return None
+    wait = min(FIRST_BACKOFF * 2 ** min(failures - 1, 10), LONGEST_BACKOFF)
+    return attempts[-1].ended_at + wait
+
+
+def _task_message(task: Task) -> str:
+    return f"Your task is {task.id}: {task.title}\n\nCall claim_task for your brief, then begin."
+
+
+def _review_message(request: MergeRequest) -> str:
+    return (
+        f"Review merge request {request.id} of task {request.task_id}: {request.summary}\n\n"
+        "Call claim_review for the intent, the diff and the check results."
+    )
+
+
+def _question_message(question: Question) -> str:
+    if is_goal(question):
+        return (
+            f"Plan this goal ({question.id}): {question.text}\n\nRead the code, create the plan "
+            f"with create_plan, then call answer_question on {question.id} with a summary of it."
+        )
+    options = f"\nOptions: {', '.join(question.options)}" if question.options else ""
+    context = f"\n\n{question.context}" if question.context else ""
+    return (
+        f"Answer {question.id}, asked about {question.task_id}: {question.text}{options}{context}"
+        "\n\nCall get_task for the task, read the code if you need to, then call answer_question, "
+        "or escalate if only the person can decide."
+    )

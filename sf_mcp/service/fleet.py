@@ -1,0 +1,211 @@
+"""The fleet as a whole: paused or not, the overview, the event log."""
+
+from datetime import datetime
+
+from sf_mcp.core.identity import Caller
+from sf_mcp.core.models import Event, Role, SessionId
+from sf_mcp.core.overview import (
+    MergeLine,
+    Overview,
+    PlanLine,
+    QuestionLine,
+    SessionLine,
+    TargetLine,
+    TaskLine,
+)
+from sf_mcp.core.states import (
+    LIVE_SESSIONS,
+    TASK_ENDS,
+    MergeState,
+    QuestionState,
+    SessionState,
+    TaskState,
+)
+from sf_mcp.core.text import one_line
+from sf_mcp.service.merge_status import merge_status
+from sf_mcp.service.transaction import Transaction
+from sf_mcp.service.workspace import Workspace
+from sf_mcp.settings import quick_facts
+from sf_mcp.store import (
+    events,
+    facts,
+    landings,
+    merge_requests,
+    plans,
+    questions,
+    sessions,
+    tasks,
+)
+
+SHOWN = 10
+"""Lines per list in the overview; the rest is counted."""
+
+
+class FleetService:
+    """Use cases of the fleet as a whole."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        """Work on this project."""
+        self._workspace = workspace
+
+    def pause_fleet(self, caller: Caller, *, reason: str = "") -> str:
+        """Start no new sessions and land nothing; those that run go on to their turn's end."""
+        caller.require(Role.PERSON, Role.DIRECTOR, to="pause the fleet")
+        text = one_line(reason, 200) or f"paused by {caller.name}"
+        with self._workspace.write(caller) as tx:
+            facts.put(tx.db, "paused", text)
+            tx.event("fleet_paused", reason=text)
+        return text
+
+    def resume_fleet(self, caller: Caller) -> None:
+        """Go on after a pause or a usage limit."""
+        caller.require(Role.PERSON, Role.DIRECTOR, to="resume the fleet")
+        with self._workspace.write(caller) as tx:
+            for name in ("paused", "parked_until", "parked_reason"):
+                facts.remove(tx.db, name)
+            tx.event("fleet_resumed")
+
+    def fleet_status(self, caller: Caller) -> Overview:
+        """Return the overview."""
+        facts_of_file = quick_facts(self._workspace.layout.config)
+        with self._workspace.read() as tx:
+            counts = tasks.count_by_state(tx.db)
+            ready = tx.graph.ready()
+            unfinished = sum(number for state, number in counts.items() if state not in TASK_ENDS)
+            in_hand = sum(
+                counts.get(state, 0)
+                for state in (TaskState.CLAIMED, TaskState.WAITING, TaskState.IN_REVIEW)
+            )
+            set_aside = counts.get(TaskState.STUCK, 0) + counts.get(TaskState.PROPOSED, 0)
+            return Overview(
+                at=tx.now,
+                project=self._workspace.layout.root.name,
+                paused=paused_reason(tx),
+                parked_until=parked_until(tx),
+                notes=self._notes(facts_of_file.vacuous_sentence),
+                target=_target_line(tx, facts_of_file.target_branch),
+                counts={state.value: number for state, number in counts.items()},
+                ready=len(ready),
+                blocked=unfinished - in_hand - set_aside - len(ready),
+                plans=_plan_lines(tx),
+                next_ready=[_task_line(tx, task_id) for task_id in ready[:SHOWN]],
+                stuck=[_task_line(tx, task.id) for task in tasks.in_state(tx.db, TaskState.STUCK)],
+                sessions=_session_lines(tx),
+                merges=[
+                    MergeLine(
+                        id=request.id,
+                        task_id=request.task_id,
+                        title=tasks.get(tx.db, request.task_id).title,
+                        state=request.state,
+                        status=merge_status(tx, request, self._workspace.settings),
+                    )
+                    for request in merge_requests.in_state(
+                        tx.db, MergeState.OPEN, MergeState.LANDING
+                    )
+                ],
+                questions=[
+                    QuestionLine(
+                        id=question.id,
+                        task_id=question.task_id,
+                        text=one_line(question.text, 300),
+                        options=question.options,
+                        escalated=question.escalated,
+                        asked_at=question.asked_at,
+                    )
+                    for question in questions.in_state(tx.db, QuestionState.OPEN)
+                ],
+                cost_usd=sessions.total_cost(tx.db),
+                newest_event=events.newest_number(tx.db),
+            )
+
+    def _notes(self, vacuous: str) -> list[str]:
+        problem = self._workspace.settings_file.problem
+        notes = [vacuous] if vacuous else []
+        if problem:
+            notes.append(f"The last good configuration is in use: {problem}")
+        return notes
+
+    def read_log(
+        self, caller: Caller, *, after: int | None = None, subject: str = "", limit: int = 50
+    ) -> list[Event]:
+        """Return events: the newest, or those after a number."""
+        with self._workspace.read() as tx:
+            if subject and (session := sessions.SESSIONS.first(tx.db, "name = ?", subject)):
+                subject = SessionId(session.id)
+            if after is None:
+                return events.latest(tx.db, subject=subject, limit=limit)
+            return events.after(tx.db, after, subject=subject, limit=limit)
+
+    def newest_event(self) -> int:
+        """Return the number of the newest event."""
+        with self._workspace.read() as tx:
+            return events.newest_number(tx.db)
+
+
+def paused_reason(tx: Transaction) -> str:
+    """Return why no session is started; empty when the fleet is not paused."""
+    return facts.get(tx.db, "paused") or ""
+
+
+def parked_until(tx: Transaction) -> datetime | None:
+    """Return until when a limit keeps the fleet at rest; None when it does not."""
+    text = facts.get(tx.db, "parked_until")
+    until = datetime.fromisoformat(text) if text else None
+    return until if until is not None and until > tx.now else None
+
+
+def _target_line(tx: Transaction, branch: str) -> TargetLine:
+    newest = landings.newest_done(tx.db)
+    return TargetLine(
+        branch=branch,
+        commit=newest.new if newest else None,
+        is_green=newest.is_green if newest else None,
+        checkout=facts.get(tx.db, "checkout") or "up to date",
+        remedy=facts.get(tx.db, "checkout_remedy") or "",
+    )
+
+
+def _plan_lines(tx: Transaction) -> list[PlanLine]:
+    rows = tx.db.execute(
+        "SELECT plan_id, count(*), sum(state IN ('merged', 'closed', 'cancelled'))"
+        " FROM tasks GROUP BY plan_id"
+    )
+    counted = {plan_id: (total, done) for plan_id, total, done in rows}
+    lines: list[PlanLine] = []
+    for plan in plans.all_of(tx.db):
+        total, done = counted.get(plan.id, (0, 0))
+        lines.append(
+            PlanLine(id=plan.id, title=plan.title, state=plan.state, done=done, total=total)
+        )
+    return lines
+
+
+def _task_line(tx: Transaction, task_id: str) -> TaskLine:
+    task = tasks.get(tx.db, task_id)
+    return TaskLine(id=task.id, title=task.title, state=task.state, priority=task.priority)
+
+
+def _session_lines(tx: Transaction) -> list[SessionLine]:
+    lines: list[SessionLine] = []
+    for session in sessions.in_state(tx.db, *sorted(LIVE_SESSIONS), SessionState.PARKED):
+        task = tasks.TASKS.get(tx.db, session.subject)
+        if request := merge_requests.MERGE_REQUESTS.get(tx.db, session.subject):
+            task = tasks.get(tx.db, request.task_id)
+        lines.append(
+            SessionLine(
+                id=session.id,
+                name=session.name,
+                role=session.role,
+                subject=session.subject,
+                title=task.title if task else "",
+                state=session.state,
+                is_turn_active=session.is_turn_active,
+                context_tokens=session.context_tokens,
+                context_window=session.context_window,
+                cost_usd=session.cost_usd,
+                last_line=session.last_line,
+                heard_at=session.heard_at,
+                created_at=session.created_at,
+            )
+        )
+    return lines

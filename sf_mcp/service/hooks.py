@@ -1,0 +1,80 @@
+"""Answers to the hooks of Claude Code, for the session whose token calls.
+
+Hooks fail open in the client (a refused connection lets the tool run), so nothing here is a rule:
+rules live in the tools and in git. Hooks only say early what the rules would say late.
+"""
+
+from typing import Any
+
+from sf_mcp.core.identity import Caller
+from sf_mcp.core.models import Role
+from sf_mcp.service.sessions import SessionService
+from sf_mcp.service.workspace import Workspace
+from sf_mcp.store import sessions
+
+HANDOFF_TOOL = "write_handoff"
+
+
+class HookService:
+    """Use cases of hooks."""
+
+    def __init__(self, workspace: Workspace, session_service: SessionService) -> None:
+        """Work on this project."""
+        self._workspace = workspace
+        self._sessions = session_service
+
+    def answer(self, caller: Caller, event: dict[str, Any]) -> dict[str, Any]:
+        """Return what Claude Code should make of the event."""
+        if caller.session_id is None:
+            return {}
+        match event.get("hook_event_name"):
+            case "Stop":
+                missing = self._sessions.stop_hook(caller)
+                return {"decision": "block", "reason": missing} if missing else {}
+            case "PreToolUse":
+                return self._before_tool(caller, str(event.get("tool_name", "")))
+            case "PostToolUse":
+                return self._after_tool(caller)
+            case _:
+                return {}
+
+    def _before_tool(self, caller: Caller, tool: str) -> dict[str, Any]:
+        """Deny everything but the handoff to a worker whose context is nearly full."""
+        used, ask, restrict = self._fill(caller)
+        if used < restrict or tool.endswith(HANDOFF_TOOL) or not ask:
+            return {}
+        return {
+            "hookSpecificOutput": {
+                "hookEventName": "PreToolUse",
+                "permissionDecision": "deny",
+                "permissionDecisionReason": (
+                    f"Your context is nearly full ({used:,} tokens). Call write_handoff now: "
+                    "uncommitted files are kept, and a fresh session goes on from there."
+                ),
+            }
+        }
+
+    def _after_tool(self, caller: Caller) -> dict[str, Any]:
+        """Ask a worker for the handoff when the time has come."""
+        used, ask, _ = self._fill(caller)
+        if not ask or used < ask:
+            return {}
+        return {
+            "hookSpecificOutput": {
+                "hookEventName": "PostToolUse",
+                "additionalContext": (
+                    f"Your context holds {used:,} tokens. Finish the step in hand, commit, and "
+                    "call write_handoff; a fresh session goes on with the task."
+                ),
+            }
+        }
+
+    def _fill(self, caller: Caller) -> tuple[int, int, int]:
+        """Return the tokens used, and where the handoff is asked for and insisted on (0: never)."""
+        if caller.role is not Role.WORKER or caller.session_id is None:
+            return 0, 0, 0
+        with self._workspace.read() as tx:
+            session = sessions.get(tx.db, caller.session_id)
+        worker = self._workspace.settings.agents.worker
+        thresholds = worker.handoff_thresholds(session.context_window or worker.max_session_tokens)
+        return session.context_tokens, thresholds.ask, thresholds.restrict

@@ -1,0 +1,57 @@
+"""Lets coroutines wait for the next committed change instead of asking again and again."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+
+from sf_mcp.service.workspace import Workspace
+
+T = TypeVar("T")
+
+
+class Notices:
+    """Wakes every waiter at each commit, from whichever thread it was made."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        """Listen to this project's commits."""
+        self._changed = anyio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        workspace.on_commit.append(self.wake)
+
+    def attach(self) -> None:
+        """Serve waiters of the event loop that runs now."""
+        self._loop = asyncio.get_running_loop()
+
+    def wake(self) -> None:
+        """Wake every waiter; from any thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            # The one thread-safe way in that does not make the writer wait for the loop.
+            self._loop.call_soon_threadsafe(self._renew)
+
+    def _renew(self) -> None:
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait for the next commit; return whether there was one in time."""
+        changed = self._changed
+        with anyio.move_on_after(seconds):
+            await changed.wait()
+        return changed.is_set()
+
+    async def wait_for(
+        self, look: Callable[[], Awaitable[T | None]], *, seconds: float
+    ) -> T | None:
+        """Return what `look` gives as soon as it is not None, looking again at each commit."""
+        deadline = anyio.current_time() + seconds
+        while True:
+            changed = self._changed
+            if (seen := await look()) is not None:
+                return seen
+            remaining = deadline - anyio.current_time()
+            if remaining <= 0:
+                return None
+            with anyio.move_on_after(remaining):
+                await changed.wait()

@@ -1,0 +1,82 @@
+"""What can be asked for by name: the one list behind `sf`, the launcher and the HTTP API.
+
+Each name stands for one public method of a service. Identity is passed in beside the arguments.
+"""
+
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from typing import Any
+
+from sf_mcp.core.errors import NotAllowed, NotFound
+from sf_mcp.core.identity import Caller
+from sf_mcp.core.models import Role
+from sf_mcp.service import Services
+
+LOOKING = frozenset(Role)
+PLANNING = frozenset({Role.PERSON, Role.DIRECTOR})
+PERSONAL = frozenset({Role.PERSON})
+
+OPERATIONS: Mapping[str, tuple[str, frozenset[Role]]] = {
+    "create_plan": ("plans.create_plan", PLANNING),
+    "list_plans": ("plans.list_plans", LOOKING),
+    "get_plan": ("plans.get_plan", LOOKING),
+    "activate_plan": ("plans.activate_plan", PLANNING),
+    "complete_plan": ("plans.complete_plan", PLANNING),
+    "cancel_plan": ("plans.cancel_plan", PLANNING),
+    "add_tasks": ("plans.add_tasks", PLANNING),
+    "update_task": ("plans.update_task", PLANNING),
+    "cancel_task": ("plans.cancel_task", PLANNING),
+    "retry_task": ("plans.retry_task", PLANNING),
+    "set_dependencies": ("plans.set_dependencies", PLANNING),
+    "get_task": ("queries.get_task", LOOKING),
+    "list_tasks": ("queries.list_tasks", LOOKING),
+    "dependency_tree": ("queries.dependency_tree", LOOKING),
+    "why": ("queries.why", LOOKING),
+    "list_questions": ("questions.list_questions", LOOKING),
+    "answer_question": ("questions.answer_question", PLANNING),
+    "set_goal": ("questions.set_goal", PERSONAL),
+    "list_merge_requests": ("requests.list_merge_requests", LOOKING),
+    "get_merge_request": ("requests.get_merge_request", LOOKING),
+    "show_changes": ("work.show_changes", LOOKING),
+    "approve_merge": ("requests.approve_merge", PERSONAL),
+    "send_back": ("requests.send_back", PERSONAL),
+    "list_sessions": ("sessions.list_sessions", LOOKING),
+    "get_session": ("sessions.get_session", LOOKING),
+    "stop_session": ("sessions.stop_session", PERSONAL),
+    "fleet_status": ("fleet.fleet_status", LOOKING),
+    "read_log": ("fleet.read_log", LOOKING),
+    "pause_fleet": ("fleet.pause_fleet", PLANNING),
+    "resume_fleet": ("fleet.resume_fleet", PLANNING),
+    "session_started": ("sessions.started", PERSONAL),
+    "session_connected": ("sessions.connected", PERSONAL),
+    "session_heard": ("sessions.heard", PERSONAL),
+    "session_turn_ended": ("work.turn_ended", PERSONAL),
+    "session_ended": ("work.session_ended", PERSONAL),
+    "take_over_context": ("work.take_over_context", PERSONAL),
+}
+
+
+def method(services: Services, name: str) -> Callable[..., Any]:
+    """Return the service method that the name stands for.
+
+    Raises:
+        NotFound: there is no such operation.
+    """
+    if name not in OPERATIONS:
+        raise NotFound(
+            f"There is no operation {name!r}.", remedy="Use the `sf` of the server's own release."
+        )
+    return attrgetter(OPERATIONS[name][0])(services)
+
+
+def require(caller: Caller, name: str) -> None:
+    """Refuse a caller whose role may not ask for this.
+
+    Raises:
+        NotAllowed: the operation is not for the caller's role.
+    """
+    if name in OPERATIONS and caller.role not in OPERATIONS[name][1]:
+        raise NotAllowed(
+            f"{caller.name} is a {caller.role.value} and may not ask for {name}.",
+            remedy="Use the tools of your own role; only the person does this.",
+        )

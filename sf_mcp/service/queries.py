@@ -1,0 +1,235 @@
+"""Looking at tasks: one, many, and why one is not running or not merged."""
+
+from dataclasses import dataclass
+
+from sf_mcp.core.errors import InvalidInput
+from sf_mcp.core.identity import Caller
+from sf_mcp.core.models import Oid, Task, TaskId
+from sf_mcp.core.overview import Why
+from sf_mcp.core.states import PlanState, SessionState, TaskState
+from sf_mcp.service.fleet import parked_until, paused_reason
+from sf_mcp.service.merge_status import merge_status
+from sf_mcp.service.transaction import Transaction
+from sf_mcp.service.workspace import Workspace
+from sf_mcp.store import leases, merge_requests, plans, questions, sessions, tasks
+
+PAGE = 50
+COMPUTED_STATES = ("ready", "blocked")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskView:
+    """A task with its neighbours in the graph and its attempts."""
+
+    task: Task
+    depends_on: list[TaskId]
+    blocks: list[TaskId]
+    effective_priority: int
+    attempts: list[tuple[str, str]]
+    """Session name and kind of end of each ended lease, oldest first."""
+    landed_commit: Oid | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskListing:
+    """One page of tasks, each with what it depends on."""
+
+    tasks: list[tuple[Task, list[TaskId]]]
+    total: int
+    next_after: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeLine:
+    """One line of a dependency tree."""
+
+    depth: int
+    id: TaskId
+    title: str
+    state: TaskState
+    is_repeated: bool
+    """Shown above already, so its own dependencies are left out here."""
+
+
+class QueryService:
+    """Use cases that only look."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        """Look at this project."""
+        self._workspace = workspace
+
+    def get_task(self, caller: Caller, task: str) -> TaskView:
+        """Return one task."""
+        with self._workspace.read() as tx:
+            found = tasks.get(tx.db, task)
+            request = merge_requests.newest_of_task(tx.db, found.id)
+            return TaskView(
+                task=found,
+                depends_on=list(tx.graph.dependencies(found.id)),
+                blocks=list(tx.graph.dependents(found.id)),
+                effective_priority=tx.graph.effective_priority(found.id),
+                attempts=[
+                    (
+                        sessions.get(tx.db, lease.session_id).name,
+                        f"{lease.end} {lease.end_detail}".strip(),
+                    )
+                    for lease in leases.attempts(tx.db, found.id)
+                ],
+                landed_commit=request.landed_commit if request else None,
+            )
+
+    def list_tasks(
+        self, caller: Caller, *, plan: str = "", state: str = "", after: str = "", limit: int = PAGE
+    ) -> TaskListing:
+        """Return tasks, those of one plan or one state; `ready` ones in the order they start.
+
+        Raises:
+            InvalidInput: there is no such state.
+        """
+        known = [*COMPUTED_STATES, *(known.value for known in TaskState)]
+        if state and state not in known:
+            raise InvalidInput(
+                f"There is no task state {state!r}.", remedy=f"Use one of {', '.join(known)}."
+            )
+        with self._workspace.read() as tx:
+            ids = self._ids(tx, plans.find(tx.db, plan).id if plan else "", state)
+            start = ids.index(TaskId(after)) + 1 if after in ids else 0
+            page = ids[start : start + limit]
+            return TaskListing(
+                tasks=[
+                    (tasks.get(tx.db, task_id), list(tx.graph.dependencies(task_id)))
+                    for task_id in page
+                ],
+                total=len(ids),
+                next_after=page[-1] if page and start + limit < len(ids) else "",
+            )
+
+    def _ids(self, tx: Transaction, plan_id: str, state: str) -> list[TaskId]:
+        if state == "ready":
+            ready = list(tx.graph.ready())
+            if plan_id:
+                of_plan = {task.id for task in tasks.of_plan(tx.db, plans.get(tx.db, plan_id).id)}
+                ready = [task_id for task_id in ready if task_id in of_plan]
+            return ready
+        where, parameters = ["1"], list[str]()
+        if plan_id:
+            where, parameters = [*where, "plan_id = ?"], [*parameters, plan_id]
+        if state:
+            wanted = TaskState.OPEN.value if state == "blocked" else state
+            where, parameters = [*where, "state = ?"], [*parameters, wanted]
+        rows = tx.db.execute(
+            f"SELECT id FROM tasks WHERE {' AND '.join(where)} ORDER BY number", parameters
+        )
+        ids = [TaskId(row[0]) for row in rows]
+        return [one for one in ids if not tx.graph.is_ready(one)] if state == "blocked" else ids
+
+    def dependency_tree(self, caller: Caller, task: str) -> list[TreeLine]:
+        """Return what a task depends on, indented, each subtree once."""
+        with self._workspace.read() as tx:
+            lines: list[TreeLine] = []
+            seen: set[TaskId] = set()
+            pending = [(tasks.get(tx.db, task).id, 0)]
+            while pending:
+                task_id, depth = pending.pop()
+                found = tasks.get(tx.db, task_id)
+                lines.append(
+                    TreeLine(
+                        depth=depth,
+                        id=found.id,
+                        title=found.title,
+                        state=found.state,
+                        is_repeated=task_id in seen,
+                    )
+                )
+                if task_id not in seen:
+                    seen.add(task_id)
+                    pending += [(on, depth + 1) for on in reversed(tx.graph.dependencies(task_id))]
+            return lines
+
+    def why(self, caller: Caller, task: str) -> Why:
+        """Say in one sentence why a task is not running, or not merged."""
+        with self._workspace.read() as tx:
+            if request := merge_requests.MERGE_REQUESTS.get(tx.db, task):
+                task = request.task_id
+            return self._why(tx, tasks.get(tx.db, task))
+
+    def _why(self, tx: Transaction, task: Task) -> Why:
+        facts = [
+            f"attempt {number}: {sessions.get(tx.db, lease.session_id).name} ended as {lease.end} "
+            f"{lease.end_detail}".strip()
+            for number, lease in enumerate(leases.attempts(tx.db, task.id), start=1)
+        ][-5:]
+        facts += [
+            f"sent back: {note.reason}" for note in merge_requests.repair_notes(tx.db, task.id)
+        ][-3:]
+        match task.state:
+            case TaskState.MERGED | TaskState.CLOSED:
+                sentence, step = f"{task.id} is {task.state.value}; nothing is missing.", ""
+            case TaskState.CANCELLED:
+                sentence, step = f"{task.id} was cancelled.", "Create a new task if it is needed."
+            case TaskState.PROPOSED:
+                sentence = f"{task.id} is a proposal that nobody has accepted."
+                step = f"sf task update {task.id} --accept (or --refuse)"
+            case TaskState.CLAIMED:
+                lease = leases.live_on(tx.db, task.id)
+                name = sessions.get(tx.db, lease.session_id).name if lease else "a session"
+                sentence, step = (
+                    f"{task.id} is being worked on by {name}.",
+                    f"sf session log {name}",
+                )
+            case TaskState.WAITING:
+                question = questions.open_of_task(tx.db, task.id)
+                asked = f"{question.id}: {question.text}" if question else "a question"
+                sentence = f"{task.id} waits for the answer to {asked}"
+                step = f'sf question answer {question.id} "…"' if question else ""
+            case TaskState.STUCK:
+                failures = leases.count_failures(tx.db, task.id, task.retried_at)
+                sentence = f"{task.id} is stuck after {failures} failed attempts."
+                step = f"sf task retry {task.id}"
+            case TaskState.IN_REVIEW:
+                request = merge_requests.live_of_task(tx.db, task.id)
+                status = merge_status(tx, request, self._workspace.settings) if request else "?"
+                sentence = f"{task.id} is not merged: {request.id if request else ''} is {status}."
+                step = f"sf mr show {request.id}" if request else ""
+            case TaskState.OPEN:
+                sentence, step = self._why_open(tx, task)
+        return Why(subject=task.id, sentence=sentence, facts=facts, next_step=step)
+
+    def _why_open(self, tx: Transaction, task: Task) -> tuple[str, str]:
+        plan = plans.get(tx.db, task.plan_id)
+        if plan.state is not PlanState.ACTIVE:
+            return (
+                f"{task.id} does not start: plan {plan.id} is {plan.state.value}.",
+                f"sf plan activate {plan.id}",
+            )
+        if unmet := tx.graph.unmet(task.id):
+            waits = ", ".join(f"{on} ({tasks.get(tx.db, on).state.value})" for on in unmet)
+            return f"{task.id} waits for {waits}.", f"sf why {unmet[0]}"
+        if reason := paused_reason(tx):
+            return f"{task.id} is ready, but the fleet is paused: {reason}.", "sf resume"
+        if until := parked_until(tx):
+            return (
+                f"{task.id} is ready, but a usage limit holds the fleet until "
+                f"{until.isoformat(timespec='minutes')}.",
+                "sf resume",
+            )
+        if task.reserved_for:
+            return f"{task.id} is reserved for the session that asked about it.", ""
+        alive = [one for one in sessions.alive(tx.db) if one.role.value == "worker"]
+        if lingering := [one.name for one in alive if one.subject == task.id]:
+            return f"{task.id} waits until {lingering[0]} of its last attempt has ended.", ""
+        slots = self._workspace.settings.orchestrator.max_concurrent
+        position = list(tx.graph.ready()).index(task.id) + 1
+        if len(alive) >= slots:
+            return (
+                f"{task.id} is ready and number {position} in line; all {slots} slots are taken.",
+                "Raise orchestrator.maxConcurrent, or wait.",
+            )
+        starting = any(one.state is SessionState.STARTING for one in alive)
+        if starting or alive:
+            return f"{task.id} is ready and number {position} in line; it starts in a moment.", ""
+        return (
+            f"{task.id} is ready and number {position} in line, but nothing starts it: no fleet "
+            "is running.",
+            "sf serve",
+        )

@@ -1,0 +1,144 @@
+"""The durable inbox: sessions ask, a director or the person answers, once."""
+
+from datetime import timedelta
+
+from sf_mcp.core.errors import InvalidInput
+from sf_mcp.core.identity import Caller
+from sf_mcp.core.models import Question, QuestionId, Role, TaskId
+from sf_mcp.core.states import QuestionEvent, QuestionState, TaskEvent, TaskState
+from sf_mcp.core.text import checked_text, checked_title
+from sf_mcp.service.claims import ask, require_lease, session_of
+from sf_mcp.service.plans import cancel
+from sf_mcp.service.transaction import Transaction
+from sf_mcp.service.workspace import Workspace
+from sf_mcp.store import questions, sessions, tasks
+
+MOST_OPTIONS = 10
+TEXT_LIMIT = 8_000
+"""Characters of a question, its context or its answer."""
+
+
+class QuestionService:
+    """Use cases of questions and answers."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        """Work on this project."""
+        self._workspace = workspace
+
+    def ask_director(
+        self, caller: Caller, *, question: str, options: tuple[str, ...] = (), context: str = ""
+    ) -> Question:
+        """Ask about the task in hand; the same open question asked again is the same one.
+
+        Raises:
+            InvalidInput: it is empty or too long, or another question of the task is still open.
+        """
+        text = checked_text(question, "question", limit=TEXT_LIMIT).strip()
+        if not text:
+            raise InvalidInput("The question is empty.", remedy="Say what you need to know.")
+        if len(options) > MOST_OPTIONS:
+            raise InvalidInput(f"At most {MOST_OPTIONS} options.", remedy="Offer fewer.")
+        with self._workspace.write(caller) as tx:
+            lease = require_lease(tx, caller)
+            task_id = TaskId(lease.subject)
+            if found := questions.open_of_task(tx.db, task_id):
+                if found.text != text:
+                    raise InvalidInput(
+                        f"{found.id} of this task is still open: {found.text}",
+                        remedy="Wait for its answer, or go on with what does not depend on it.",
+                    )
+                return found
+            number = ask(
+                tx,
+                task_id=task_id,
+                session=sessions.get(tx.db, lease.session_id),
+                text=text,
+                options=tuple(checked_title(option) for option in options),
+                context=checked_text(context, "context", limit=TEXT_LIMIT),
+            )
+            return questions.get(tx.db, number)
+
+    def set_goal(self, caller: Caller, *, goal: str) -> Question:
+        """Give a headless director a goal to plan; it is answered with the plan."""
+        caller.require(Role.PERSON, to="set goals")
+        text = checked_text(goal, "goal", limit=TEXT_LIMIT).strip()
+        if not text:
+            raise InvalidInput("The goal is empty.", remedy="Say what should be achieved.")
+        with self._workspace.write(caller) as tx:
+            number = ask(tx, task_id=None, session=None, text=text, options=(), context="")
+            return questions.get(tx.db, number)
+
+    def take_answer(self, caller: Caller, question_id: QuestionId) -> Question:
+        """Return the caller's question; an answer in it counts as delivered from now on."""
+        session_id = session_of(caller)
+        with self._workspace.read() as tx:
+            found = questions.get(tx.db, question_id)
+        if found.state is not QuestionState.ANSWERED or found.delivered_at is not None:
+            return found
+        with self._workspace.write(caller) as tx:
+            found = questions.get(tx.db, question_id)
+            if found.session_id == session_id and found.delivered_at is None:
+                found = tx.edit_question(found, delivered_at=tx.now)
+                tx.event("answer_delivered", found.id, session=session_id)
+            return found
+
+    def list_questions(self, caller: Caller, *, all: bool = False) -> list[Question]:
+        """Return the open questions, or all of them, oldest first."""
+        states = tuple(QuestionState) if all else (QuestionState.OPEN,)
+        with self._workspace.read() as tx:
+            return questions.in_state(tx.db, *states)
+
+    def answer_question(self, caller: Caller, question_id: str, *, answer: str) -> Question:
+        """Answer an open question; a task parked on it is reserved for its session.
+
+        Raises:
+            IllegalTransition: it was answered or withdrawn already; that answer stands.
+        """
+        caller.require(Role.PERSON, Role.DIRECTOR, to="answer questions")
+        text = checked_text(answer, "answer", limit=TEXT_LIMIT).strip()
+        if not text:
+            raise InvalidInput("The answer is empty.", remedy="Write what the session should do.")
+        with self._workspace.write(caller) as tx:
+            found = tx.move_question(
+                questions.get(tx.db, question_id),
+                QuestionEvent.ANSWER,
+                answer=text,
+                answered_by=caller.name,
+                answered_at=tx.now,
+            )
+            tx.event("question_answered", found.id, task=found.task_id, answer=text)
+            if found.task_id is not None:
+                self._act_on(tx, found, TaskId(found.task_id), text)
+            return found
+
+    def _act_on(self, tx: Transaction, question: Question, task_id: TaskId, answer: str) -> None:
+        task = tasks.get(tx.db, task_id)
+        if task.state is TaskState.WAITING:
+            seconds = self._workspace.settings.orchestrator.reservation_seconds
+            tx.move_task(
+                task,
+                TaskEvent.UNPARK,
+                reserved_for=question.session_id,
+                reserved_until=tx.now + timedelta(seconds=seconds),
+            )
+        elif task.state is TaskState.STUCK and question.session_id is None:
+            if answer.lower() == "retry":
+                tx.move_task(task, TaskEvent.RETRY, retried_at=tx.now)
+                tx.event("task_retried", task.id)
+            elif answer.lower() == "cancel":
+                cancel(tx, task, f"cancelled by {tx.actor}")
+
+    def escalate(self, caller: Caller, question_id: str, *, note: str) -> Question:
+        """Leave an open question to the person, with what has been found out."""
+        caller.require(Role.DIRECTOR, Role.PERSON, to="escalate questions")
+        text = checked_text(note, "note", limit=TEXT_LIMIT)
+        with self._workspace.write(caller) as tx:
+            found = questions.get(tx.db, question_id)
+            if found.state is not QuestionState.OPEN:
+                raise InvalidInput(
+                    f"{found.id} is {found.state.value} already.", remedy="Nothing is left to do."
+                )
+            context = f"{found.context}\n\n{caller.name}: {text}".strip()
+            found = tx.edit_question(found, escalated=True, context=context)
+            tx.event("question_escalated", found.id, note=text)
+            return found

@@ -1,0 +1,251 @@
+"""The target branch: what it rightly is, and every move of it.
+
+Rule 1: it moves only by compare-and-swap with an intent row before and a done row after; after a
+crash git says which of the two it was. (Rule 2 of the design.)
+Rule 2: whatever else moved it is put back, and the foreign commit kept.
+Rule 3: what the person or upstream committed is taken in as it is.
+"""
+
+import logging
+from pathlib import Path
+
+from sf_mcp.core.errors import StoneforgeError, TargetMoved
+from sf_mcp.core.identity import SERVER
+from sf_mcp.core.models import (
+    Landing,
+    LandingKind,
+    LandingState,
+    MergeRequest,
+    Oid,
+)
+from sf_mcp.core.states import MergeEvent, MergeState, TaskEvent
+from sf_mcp.git.identity import SERVER as SERVER_IDENTITY
+from sf_mcp.git.merging import Merged, merge_trees
+from sf_mcp.git.command import GitFailed
+from sf_mcp.git.publishing import LeftAlone, publish_to_checkout, take_in
+from sf_mcp.git.remotes import Rejected, RejectedBecause, fetch_remote, push_to_remote
+from sf_mcp.git.repository import Repository
+from sf_mcp.service.plans import complete_if_over
+from sf_mcp.service.transaction import Transaction
+from sf_mcp.service.workspace import Workspace
+from sf_mcp.store import facts, landings, merge_requests, tasks
+
+logger = logging.getLogger(__name__)
+
+REMOTE = "origin"
+
+
+class TargetService:
+    """Use cases of the target branch."""
+
+    def __init__(self, workspace: Workspace, forge: Repository, branch: str) -> None:
+        """Own `branch` in the forge."""
+        self._workspace = workspace
+        self._forge = forge
+        self._root: Path = workspace.layout.root
+        self.branch = branch
+        self.ref = f"refs/heads/{branch}"
+        self._published: Oid | None = None
+
+    def head(self) -> Oid:
+        """Return where the target rightly is: the newest finished move."""
+        with self._workspace.read() as tx:
+            newest = landings.newest_done(tx.db)
+        if newest is None:
+            raise StoneforgeError(
+                "The target branch has not been recorded yet.", remedy="Run `sf init` again."
+            )
+        return newest.new
+
+    def recover(self) -> None:
+        """Settle what a crash left between an intent and its done row, and record a new forge."""
+        with self._workspace.read() as tx:
+            intent = landings.intended(tx.db)
+            newest = landings.newest_done(tx.db)
+        if intent is not None:
+            at = self._forge.head_of(self.ref)
+            has_landed = at is not None and self._forge.is_ancestor(intent.new, at)
+            self._finish(intent, LandingState.DONE if has_landed else LandingState.ABORTED)
+        elif newest is None:
+            commit = self._forge.require_commit(self.ref)
+            with self._workspace.write(SERVER) as tx:
+                number = landings.intend(
+                    tx.db,
+                    kind=LandingKind.INITIAL,
+                    merge_request_id=None,
+                    old=None,
+                    new=commit,
+                    tree=self._forge.tree_of(commit),
+                    is_green=None,
+                    at=tx.now,
+                )
+                landings.finish(tx.db, number, LandingState.DONE, tx.now)
+
+    # -- moving it ---------------------------------------------------------------------------------
+
+    def land(
+        self,
+        request: MergeRequest | None,
+        *,
+        kind: LandingKind,
+        old: Oid,
+        new: Oid,
+        green: bool | None,
+    ) -> bool:
+        """Move the target from `old` to `new`; return False when it was not at `old` any more."""
+        with self._workspace.write(SERVER) as tx:
+            if request is not None:
+                tx.move_merge_request(request, MergeEvent.START_LANDING)
+            landings.intend(
+                tx.db,
+                kind=kind,
+                merge_request_id=request.id if request else None,
+                old=old,
+                new=new,
+                tree=self._forge.tree_of(new),
+                is_green=green,
+                at=tx.now,
+            )
+            intent = landings.intended(tx.db)
+            assert intent is not None  # just written
+        try:
+            label = request.id if request else kind.value
+            self._forge.compare_and_swap(self.ref, new=new, old=old, message=f"stoneforge: {label}")
+        except TargetMoved:
+            self._finish(intent, LandingState.ABORTED)
+            return False
+        self._finish(intent, LandingState.DONE)
+        return True
+
+    def _finish(self, intent: Landing, state: LandingState) -> None:
+        with self._workspace.write(SERVER) as tx:
+            landings.finish(tx.db, intent.number, state, tx.now)
+            if intent.merge_request_id is not None:
+                self._settle_request(tx, intent, state)
+            if state is LandingState.DONE:
+                tx.event(
+                    "target_moved",
+                    intent.merge_request_id or "",
+                    reason=intent.kind.value,
+                    old=intent.old,
+                    new=intent.new,
+                    green=intent.is_green,
+                    note=self._workspace.settings.vacuous_sentence,
+                )
+
+    def _settle_request(self, tx: Transaction, intent: Landing, state: LandingState) -> None:
+        request = merge_requests.get(tx.db, str(intent.merge_request_id))
+        if request.state is not MergeState.LANDING:
+            return
+        if state is LandingState.ABORTED:
+            tx.move_merge_request(request, MergeEvent.TARGET_MOVED)
+            return
+        tx.move_merge_request(request, MergeEvent.LAND, landed_commit=intent.new)
+        task = tx.move_task(tasks.get(tx.db, request.task_id), TaskEvent.LAND, ahead=False)
+        tx.event("merged", task.id, commit=intent.new, merge_request=request.id)
+        complete_if_over(tx, task)
+
+    # -- keeping it right --------------------------------------------------------------------------
+
+    def undo_foreign_moves(self) -> None:
+        """Put the target back where the last finished move left it; keep what was there."""
+        with self._workspace.read() as tx:
+            newest = landings.newest_done(tx.db)
+            if landings.intended(tx.db) is not None or newest is None:
+                return
+        name = f"target-after-{newest.number}"
+        foreign = self._forge.restore(self.ref, expected=newest.new, name=name)
+        if foreign is not None:
+            logger.warning("%s was moved to %s by something else; undone", self.branch, foreign)
+            with self._workspace.write(SERVER) as tx:
+                tx.event(
+                    "target_move_undone",
+                    "",
+                    branch=self.branch,
+                    commit=foreign,
+                    kept=f"refs/stoneforge/kept/{name}",
+                )
+
+    def take_in_upstream(self) -> None:
+        """Take in what the person committed on their branch."""
+        if (theirs := take_in(self._root, self._forge, self.branch)) is not None:
+            self._take_in(theirs)
+
+    def take_in_remote(self) -> None:
+        """Take in what arrived at the remote; one that cannot be reached never blocks local work."""
+        if not self._workspace.settings.merge.push:
+            return
+        try:
+            theirs = fetch_remote(self._root, self._forge, REMOTE, self.branch)
+        except GitFailed as error:
+            self._note_once("fetch_failed", f"{REMOTE} cannot be reached: {error.message}")
+            return
+        if theirs is not None:
+            self._take_in(theirs)
+
+    def _take_in(self, commit: Oid) -> None:
+        head = self.head()
+        if self._forge.is_ancestor(commit, head):
+            return
+        new = commit
+        if not self._forge.is_ancestor(head, commit):
+            merged = merge_trees(self._forge, head, commit)
+            if not isinstance(merged, Merged):
+                self._note_checkout(
+                    f"commits {commit[:12]} on your {self.branch} conflict with what the fleet "
+                    f"landed in {', '.join(merged.paths[:5])}",
+                    f"git merge stoneforge/{self.branch}",
+                )
+                return
+            new = self._forge.commit_tree(
+                merged.tree,
+                [head, commit],
+                f"Merge {commit[:12]} into {self.branch}",
+                SERVER_IDENTITY,
+                self._workspace.now(),
+            )
+        # Their tree is not ours to judge: taken in as it is, and recorded red or green later.
+        if self.land(None, kind=LandingKind.UPSTREAM, old=head, new=new, green=None):
+            logger.info("took in %s as %s", commit, new)
+
+    # -- publishing --------------------------------------------------------------------------------
+
+    def publish(self) -> None:
+        """Bring the target to the person's branch, and to the remote when that is switched on."""
+        head = self.head()
+        outcome = publish_to_checkout(self._root, self._forge, self.branch, head)
+        if isinstance(outcome, LeftAlone):
+            self._note_checkout(
+                f"{outcome.behind} commits behind: {outcome.reason}", outcome.command_to_catch_up
+            )
+        else:
+            self._note_checkout("up to date", "")
+        if self._workspace.settings.merge.push and self._published != head:
+            pushed = push_to_remote(self._root, REMOTE, head, self.branch)
+            if isinstance(pushed, Rejected):
+                self._note_once(
+                    "push_failed", f"{REMOTE} did not take {head[:12]}: {pushed.reason}"
+                )
+                if pushed.because is RejectedBecause.BEHIND:
+                    self.take_in_remote()
+            else:
+                self._published = head
+                self._note_once("pushed", f"{REMOTE} has {head[:12]}")
+
+    def _note_checkout(self, state: str, remedy: str) -> None:
+        with self._workspace.read() as tx:
+            known = (facts.get(tx.db, "checkout"), facts.get(tx.db, "checkout_remedy"))
+        if known == (state, remedy):
+            return
+        with self._workspace.write(SERVER) as tx:
+            facts.put(tx.db, "checkout", state)
+            facts.put(tx.db, "checkout_remedy", remedy)
+            tx.event("checkout", "", state=state, remedy=remedy)
+
+    def _note_once(self, kind: str, text: str) -> None:
+        with self._workspace.read() as tx:
+            if facts.get(tx.db, "push") == text:
+                return
+        with self._workspace.write(SERVER) as tx:
+            facts.put(tx.db, "push", text)
+            tx.event(kind, "", detail=text)

@@ -1,0 +1,278 @@
+"""The merge train: one merge request at a time becomes a candidate, is checked and lands.
+
+Order: dependencies (a dependent cannot ask before its dependencies have landed), then effective
+priority, then age. A request that waits for somebody's word never holds up those behind it.
+The target moves only to a commit whose exact tree passed every check that the present target's tree
+passes.
+"""
+
+import logging
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from sf_mcp.core.identity import SERVER
+from sf_mcp.core.models import LandingKind, MergeRequest, Oid, Task, Verdict
+from sf_mcp.core.states import MergeEvent, MergeState, TaskEvent
+from sf_mcp.git.checks import tail
+from sf_mcp.git.identity import SERVER as SERVER_IDENTITY
+from sf_mcp.git.identity import identity
+from sf_mcp.git.merging import Conflicted, Merged, merge_trees
+from sf_mcp.git.repository import Repository
+from sf_mcp.service.checking import COULD_NOT_START, Checking, CheckingPlace
+from sf_mcp.service.fleet import paused_reason
+from sf_mcp.service.merge_status import is_released
+from sf_mcp.service.plans import complete_if_over
+from sf_mcp.service.requests import RequestService
+from sf_mcp.service.target import TargetService
+from sf_mcp.service.workspace import Workspace
+from sf_mcp.store import landings, merge_requests, tasks
+
+logger = logging.getLogger(__name__)
+
+LOG_TAIL_LINES = 60
+
+
+class TrainService:
+    """Use cases of landing. `step` is called by one loop, never by two at once."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        forge: Repository,
+        target: TargetService,
+        requests: RequestService,
+        checking: Checking,
+    ) -> None:
+        """Land what is asked for in this project."""
+        self._workspace = workspace
+        self._forge = forge
+        self._target = target
+        self._requests = requests
+        self._checking = checking
+        self._place = CheckingPlace("check-train", threading.Lock())
+        self.cancel = threading.Event()
+        """Set at the server's stop: checks under way are ended and say nothing."""
+
+    def step(self) -> bool:
+        """Do the next thing that can be done for the train; return whether anything was done.
+
+        Raises:
+            StoneforgeError: git or the disk refuses; nothing was lost, and a later step tries again.
+        """
+        self._target.undo_foreign_moves()
+        self._target.take_in_upstream()
+        self._target.take_in_remote()
+        for request in self._queue():
+            if self.cancel.is_set():
+                return False
+            if self._advance(request):
+                self._target.publish()
+                return True
+        self._target.publish()
+        return self._look_at_target()
+
+    def _queue(self) -> list[MergeRequest]:
+        """Return the open merge requests, first to land first."""
+        with self._workspace.read() as tx:
+            if paused_reason(tx):
+                return []
+            waiting = merge_requests.in_state(tx.db, MergeState.OPEN)
+            return sorted(
+                waiting,
+                key=lambda one: (tx.graph.effective_priority(one.task_id), int(one.id[1:])),
+            )
+
+    def _advance(self, request: MergeRequest) -> bool:
+        """Take one merge request a step further; return whether there was a step to take."""
+        if request.no_changes_reason:
+            return self._close(request)
+        target = self._target.head()
+        merged = merge_trees(self._forge, target, request.commit)
+        if isinstance(merged, Conflicted):
+            self._send_back(
+                request,
+                f"it conflicts with {self._target.branch} in {', '.join(merged.paths[:10])}",
+                f"Merge {self._target.branch} into your branch (`git fetch origin && git merge "
+                f"origin/{self._target.branch}`), resolve, keeping both intents:\n"
+                + "\n".join(merged.messages[:30]),
+            )
+            return True
+        tree = merged.tree
+        if tree == self._forge.tree_of(target):
+            # Its whole content is in the target already: nothing would land.
+            return self._close(request)
+        candidate = self._candidate(request, target, merged)
+        failed = self._failed_checks(candidate, tree, target, request)
+        if failed is None:
+            return False
+        if failed:
+            self._send_back(request, *self._told(failed))
+            return True
+        changed = self._mark_checked(request, tree)
+        if not self._may_land(request):
+            return changed
+        green = self._is_green(tree)
+        return self._target.land(
+            request, kind=LandingKind.MERGE, old=target, new=candidate, green=green
+        )
+
+    # -- candidates --------------------------------------------------------------------------------
+
+    def _candidate(self, request: MergeRequest, target: Oid, merged: Merged) -> Oid:
+        with self._workspace.read() as tx:
+            task = tasks.get(tx.db, request.task_id)
+        is_squash = self._workspace.settings.merge.strategy == "squash"
+        parents = [target] if is_squash else [target, request.commit]
+        # The same inputs give the same commit: its time is the request's.
+        return self._forge.commit_tree(
+            merged.tree,
+            parents,
+            message_of(task, request),
+            identity(self._workspace.layout.root) or SERVER_IDENTITY,
+            request.created_at,
+        )
+
+    # -- checks ------------------------------------------------------------------------------------
+
+    def _failed_checks(
+        self, candidate: Oid, tree: Oid, target: Oid, request: MergeRequest
+    ) -> list[Verdict] | None:
+        """Return the checks that condemn the tree, running what is not known; None: not yet.
+
+        A failure must repeat on the same tree before it counts, and one that the present target
+        shows as well is not this request's.
+        """
+        verdicts = self._complete(candidate, tree)
+        if verdicts is None or self._hold_if_broken(request, verdicts.values()):
+            return None
+        failed = [name for name, verdict in verdicts.items() if not verdict.passed]
+        if not failed:
+            return []
+        again = self._repeat(candidate, tree, failed)
+        if again is None:
+            return None
+        failed = [name for name, verdict in again.items() if not verdict.passed]
+        if not failed:
+            return []
+        of_target = self._complete(target, self._forge.tree_of(target))
+        if of_target is None:
+            return None
+        return [again[name] for name in failed if of_target[name].passed]
+
+    def _complete(self, commit: Oid, tree: Oid) -> dict[str, Verdict] | None:
+        """Return a verdict of every check on the tree, running those that are missing."""
+        known = self._checking.known(tree)
+        missing = [check.name for check in self._checking.checks() if check.name not in known]
+        if missing:
+            known |= self._checking.run(commit, tree, missing, self._place, self.cancel)
+        return None if self.cancel.is_set() else known
+
+    def _repeat(self, commit: Oid, tree: Oid, failed: Sequence[str]) -> dict[str, Verdict] | None:
+        """Run failed checks once more, unless they have failed twice on this tree already."""
+        with self._workspace.read() as tx:
+            on_tree = landings.verdicts_on(tx.db, tree)
+        twice = [
+            name
+            for name in failed
+            if sum(one.check == name and not one.passed for one in on_tree) >= 2
+        ]
+        known = self._checking.known(tree)
+        result = {name: known[name] for name in twice}
+        once = [name for name in failed if name not in twice]
+        if once:
+            again = self._checking.run(commit, tree, once, self._place, self.cancel)
+            for name in once:
+                if not self.cancel.is_set() and again[name].passed:
+                    with self._workspace.write(SERVER) as tx:
+                        tx.event("flaky_check", "", check=name, tree=tree)
+            result |= again
+        return None if self.cancel.is_set() else result
+
+    def _hold_if_broken(self, request: MergeRequest, verdicts: Iterable[Verdict]) -> bool:
+        """Keep a request waiting when a check cannot even start; say so once."""
+        broken = [one for one in verdicts if one.outcome.startswith(COULD_NOT_START)]
+        held = f"check {broken[0].check} {broken[0].outcome}" if broken else ""
+        if held != request.held:
+            with self._workspace.write(SERVER) as tx:
+                tx.edit_merge_request(merge_requests.get(tx.db, request.id), held=held)
+                tx.event("merge_held" if held else "merge_released", request.id, reason=held)
+        return bool(broken)
+
+    def _is_green(self, tree: Oid) -> bool | None:
+        """Return whether every check passed on the tree; None when there are none."""
+        known = self._checking.known(tree)
+        checks = self._checking.checks()
+        if not checks:
+            return None
+        return all(check.name in known and known[check.name].passed for check in checks)
+
+    def _look_at_target(self) -> bool:
+        """Learn whether the target itself is green, once per tree, when nothing else is to do."""
+        with self._workspace.read() as tx:
+            newest = landings.newest_done(tx.db)
+        if newest is None or newest.is_green is not None or not self._checking.checks():
+            return False
+        verdicts = self._complete(newest.new, newest.tree)
+        if verdicts is None or any(
+            one.outcome.startswith(COULD_NOT_START) for one in verdicts.values()
+        ):
+            return False
+        green = all(one.passed for one in verdicts.values())
+        with self._workspace.write(SERVER) as tx:
+            landings.mark_green(tx.db, newest.tree, green)
+            tx.event("target_green" if green else "target_red", "", commit=newest.new)
+        return True
+
+    # -- outcomes ----------------------------------------------------------------------------------
+
+    def _mark_checked(self, request: MergeRequest, tree: Oid) -> bool:
+        if request.checked_tree == tree:
+            return False
+        with self._workspace.write(SERVER) as tx:
+            present = merge_requests.get(tx.db, request.id)
+            tx.edit_merge_request(present, checked_tree=tree)
+            tx.event("checks_passed", request.id, tree=tree)
+        return True
+
+    def _may_land(self, request: MergeRequest) -> bool:
+        with self._workspace.read() as tx:
+            present = merge_requests.get(tx.db, request.id)
+            return present.state is MergeState.OPEN and is_released(
+                tx, present, self._workspace.settings
+            )
+
+    def _send_back(self, request: MergeRequest, reason: str, detail: str) -> None:
+        with self._workspace.write(SERVER) as tx:
+            present = merge_requests.get(tx.db, request.id)
+            if present.state is MergeState.OPEN:
+                self._requests.return_to_worker(tx, present, reason, detail)
+
+    def _close(self, request: MergeRequest) -> bool:
+        """End a task that rightly has nothing to merge, once the review says so."""
+        if not self._may_land(request):
+            return False
+        with self._workspace.write(SERVER) as tx:
+            present = merge_requests.get(tx.db, request.id)
+            present = tx.move_merge_request(present, MergeEvent.START_LANDING)
+            tx.move_merge_request(present, MergeEvent.LAND)
+            task = tx.move_task(tasks.get(tx.db, request.task_id), TaskEvent.CLOSE)
+            tx.event("closed", task.id, reason=request.no_changes_reason or "already in the target")
+            complete_if_over(tx, task)
+        return True
+
+    def _told(self, failed: Sequence[Verdict]) -> tuple[str, str]:
+        names = ", ".join(verdict.check for verdict in failed)
+        logs = "\n\n".join(
+            f"{verdict.check}: {verdict.outcome}\n{tail(Path(verdict.log_path), LOG_TAIL_LINES)}"
+            for verdict in failed
+        )
+        return (
+            f"{names} failed on your work merged with {self._target.branch}",
+            f"It passed on {self._target.branch} alone. Run it again with run_checks.\n{logs}",
+        )
+
+
+def message_of(task: Task, request: MergeRequest) -> str:
+    """Return the landing's commit message."""
+    return f"{task.title}\n\n{request.summary}\n\nTask: {task.id}\nMerge-Request: {request.id}"

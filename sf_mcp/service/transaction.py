@@ -1,0 +1,151 @@
+"""One use case's view of the state, and the only way in which it changes.
+
+Each change of a stored state goes through its state machine here, with the row, the graph and the
+time in step. Not here: what a change means, which the services decide.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sf_mcp.core import states
+from sf_mcp.core.graph import TaskGraph
+from sf_mcp.core.models import (
+    EndKind,
+    Lease,
+    MergeRequest,
+    Plan,
+    Question,
+    Session,
+    Task,
+    TaskId,
+)
+from sf_mcp.core.states import (
+    MergeEvent,
+    PlanEvent,
+    QuestionEvent,
+    SessionEvent,
+    TaskEvent,
+)
+from sf_mcp.store import events, leases, plans, tasks
+from sf_mcp.store.merge_requests import MERGE_REQUESTS
+from sf_mcp.store.plans import PLANS
+from sf_mcp.store.questions import QUESTIONS
+from sf_mcp.store.sessions import SESSIONS
+from sf_mcp.store.tasks import TASKS
+
+
+class Transaction:
+    """An open transaction: `db` to read from, and one method per kind of change."""
+
+    def __init__(
+        self,
+        *,
+        db: sqlite3.Connection,
+        now: datetime,
+        actor: str,
+        load_graph: Callable[["Transaction"], TaskGraph],
+    ) -> None:
+        """`load_graph` gives the graph of the present rows, when it is first asked for."""
+        self.db = db
+        self.now = now
+        self.actor = actor
+        self._load_graph = load_graph
+
+    @property
+    def graph(self) -> TaskGraph:
+        """The tasks and dependencies as they stand in this transaction."""
+        return self._load_graph(self)
+
+    def event(self, kind: str, subject: str = "", **data: Any) -> None:
+        """Tell what happened, beside the change itself."""
+        events.append(self.db, self.now, kind, self.actor, subject, data)
+
+    def move_task(self, task: Task, event: TaskEvent, **changes: Any) -> Task:
+        """Take a task one step through its state machine."""
+        state = states.TASK.advance(task.state, event, f"Task {task.id}")
+        return self.edit_task(task, state=state, **changes)
+
+    def edit_task(self, task: Task, **changes: Any) -> Task:
+        """Change a task's fields."""
+        graph = self.graph
+        task = replace(task, updated_at=self.now, **changes)
+        TASKS.save(self.db, task)
+        node = tasks.node(task, plans.get(self.db, task.plan_id).state)
+        graph.update(
+            task.id,
+            priority=node.priority,
+            estimate_minutes=node.estimate_minutes,
+            standing=node.standing,
+            ahead=node.ahead,
+        )
+        return task
+
+    def add_tasks(self, plan: Plan, new: list[tuple[Task, list[TaskId]]]) -> None:
+        """Add tasks with what they depend on, all or none.
+
+        Raises:
+            CyclicDependencies: they would form a cycle.
+            NotFound: a dependency does not exist.
+        """
+        graph = self.graph
+        pairs = [(task.id, on) for task, depends_on in new for on in depends_on]
+        graph.add_all([tasks.node(task, plan.state) for task, _ in new], pairs)
+        for task, _ in new:
+            TASKS.insert(self.db, task)
+        for task_id, depends_on in pairs:
+            tasks.add_dependency(self.db, task_id, depends_on)
+
+    def move_plan(self, plan: Plan, event: PlanEvent) -> Plan:
+        """Take a plan one step, and its tasks' standing in the graph with it."""
+        graph = self.graph
+        state = states.PLAN.advance(plan.state, event, f"Plan {plan.id}")
+        plan = replace(plan, state=state, updated_at=self.now)
+        PLANS.save(self.db, plan)
+        for task in tasks.of_plan(self.db, plan.id):
+            graph.update(task.id, standing=tasks.standing(task.state, state))
+        return plan
+
+    def move_session(self, session: Session, event: SessionEvent, **changes: Any) -> Session:
+        """Take a session one step through its state machine."""
+        state = states.SESSION.advance(session.state, event, f"Session {session.name}")
+        return self.edit_session(session, state=state, **changes)
+
+    def edit_session(self, session: Session, **changes: Any) -> Session:
+        """Change a session's fields."""
+        session = replace(session, **changes)
+        SESSIONS.save(self.db, session)
+        return session
+
+    def move_question(self, question: Question, event: QuestionEvent, **changes: Any) -> Question:
+        """Take a question one step through its state machine."""
+        state = states.QUESTION.advance(question.state, event, f"Question {question.id}")
+        return self.edit_question(question, state=state, **changes)
+
+    def edit_question(self, question: Question, **changes: Any) -> Question:
+        """Change a question's fields."""
+        question = replace(question, **changes)
+        QUESTIONS.save(self.db, question)
+        return question
+
+    def move_merge_request(
+        self, request: MergeRequest, event: MergeEvent, **changes: Any
+    ) -> MergeRequest:
+        """Take a merge request one step through its state machine."""
+        state = states.MERGE_REQUEST.advance(request.state, event, f"Merge request {request.id}")
+        return self.edit_merge_request(request, state=state, **changes)
+
+    def edit_merge_request(self, request: MergeRequest, **changes: Any) -> MergeRequest:
+        """Change a merge request's fields."""
+        request = replace(request, updated_at=self.now, **changes)
+        MERGE_REQUESTS.save(self.db, request)
+        return request
+
+    def end_lease(self, lease: Lease, kind: EndKind, detail: str = "") -> None:
+        """End a live lease: for a task, that is one attempt."""
+        leases.end(self.db, lease.number, self.now, kind, detail)
+        self.event(
+            "lease_ended", lease.subject, session=lease.session_id, end=kind.value, detail=detail
+        )

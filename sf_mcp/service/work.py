@@ -1,0 +1,344 @@
+"""Where sessions work and what they have made: worktrees, snapshots, trial merges, handoffs.
+
+Git runs here, never inside a transaction. What is read from git is then recorded by the services
+that own the state, each of which checks the lease once more.
+"""
+
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sf_mcp.core.errors import GitRefused, InvalidInput
+from sf_mcp.core.identity import SERVER, Caller
+from sf_mcp.core.models import (
+    EndKind,
+    MergeRequest,
+    Oid,
+    Role,
+    Session,
+    Task,
+    TaskId,
+)
+from sf_mcp.core.states import TASK_ENDS, TaskState
+from sf_mcp.git.guard import session_git_environment
+from sf_mcp.git.identity import Identity, identity
+from sf_mcp.git.merging import conflicts_with
+from sf_mcp.git.status import status
+from sf_mcp.git.worktrees import Worktree, Worktrees
+from sf_mcp.service.claims import Brief, ClaimService, require_lease
+from sf_mcp.service.dispatch import Place
+from sf_mcp.service.requests import RequestService
+from sf_mcp.service.sessions import SessionService, TurnVerdict
+from sf_mcp.service.target import TargetService
+from sf_mcp.service.workspace import Workspace
+from sf_mcp.store import leases, merge_requests, sessions, tasks
+
+DIFF_BYTES = 12_000
+"""Bytes of a diff in one answer, about 3,000 tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandoffFacts:
+    """Where the work stands: the branch's head, and a snapshot of what is not committed."""
+
+    commit: Oid | None
+    snapshot: Oid | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeFacts:
+    """What a merge request would pin."""
+
+    commit: Oid
+    base: Oid
+    branch: str
+    is_empty: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conflicting:
+    """Another branch that the caller's work cannot be merged with."""
+
+    other: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConflictFacts:
+    conflicts: list[Conflicting]
+    compared_with: list[str]
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What a merge request changes, a page of it."""
+
+    files: tuple[str, ...]
+    diff: str
+    next_start: int | None
+    worktree: str
+
+
+class WorkService:
+    """Use cases around worktrees."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        worktrees: Worktrees,
+        target: TargetService,
+        claims: ClaimService,
+        session_service: SessionService,
+        requests: RequestService,
+    ) -> None:
+        """Work on this project."""
+        self._workspace = workspace
+        self._worktrees = worktrees
+        self._forge = worktrees.forge
+        self._target = target
+        self._claims = claims
+        self._sessions = session_service
+        self._requests = requests
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    # -- places ------------------------------------------------------------------------------------
+
+    def make_place(self, session: Session) -> Place:
+        """Make where a session works: its task's worktree, or a checkout to read in.
+
+        Raises:
+            GitRefused: git cannot make it, or nobody ever told git who they are.
+        """
+        match session.role:
+            case Role.WORKER:
+                with self._workspace.read() as tx:
+                    task = tasks.get(tx.db, session.subject)
+                path = self._prepare(task).path
+            case Role.STEWARD:
+                with self._workspace.read() as tx:
+                    request = merge_requests.get(tx.db, session.subject)
+                path = self._worktrees.detached(f"review-{session.name}", request.commit)
+            case _:
+                path = self._worktrees.detached(session.name, self._target.head())
+        return Place(cwd=str(path), environment=session_git_environment(self._identity(), path))
+
+    def _identity(self) -> Identity:
+        found = identity(self._workspace.layout.root)
+        if found is None:
+            raise GitRefused(
+                "Git does not know who you are, so no commit can be made in your name.",
+                remedy='Run `git config --global user.name "…"` and `… user.email "…"`.',
+            )
+        return found
+
+    def _prepare(self, task: Task) -> Worktree:
+        with self._locks[task.id]:
+            worktree = self._worktrees.prepare(task.id, task.title, self._target.head())
+        if (task.branch, task.base) != (worktree.branch, worktree.base):
+            with self._workspace.write(SERVER) as tx:
+                tx.edit_task(tasks.get(tx.db, task.id), branch=worktree.branch, base=worktree.base)
+        return worktree
+
+    def claim(self, caller: Caller) -> tuple[Brief, Path]:
+        """Claim a task and return its brief with the worktree, made if it is not there yet."""
+        brief = self._claims.claim_task(caller)
+        worktree = self._worktrees.find(brief.task.id) if brief.task.branch else None
+        if worktree is None:
+            worktree = self._prepare(brief.task)
+        task = replace(brief.task, branch=worktree.branch, base=worktree.base)
+        return replace(brief, task=task), worktree.path
+
+    # -- what a worker has made --------------------------------------------------------------------
+
+    def snapshot(self, task_id: TaskId, reason: str) -> Oid | None:
+        """Keep what is not committed in the task's worktree; None when nothing is new.
+
+        Raises:
+            GitFailed: the files cannot be read or the disk is full; nothing was changed.
+        """
+        with self._locks[task_id]:
+            return self._worktrees.snapshot(task_id, reason)
+
+    def handoff_facts(self, caller: Caller) -> HandoffFacts:
+        """Snapshot the caller's worktree and return where the work stands."""
+        task = self._held_task(caller)
+        kept = self.snapshot(task.id, f"handoff of {caller.name}")
+        head = self._forge.head_of(f"refs/heads/{task.branch}") if task.branch else None
+        return HandoffFacts(commit=head, snapshot=kept)
+
+    def merge_facts(self, caller: Caller, no_changes_reason: str) -> MergeFacts:
+        """Establish what a merge request of the caller's task would pin.
+
+        Raises:
+            InvalidInput: files are not committed, nothing is ahead of the base and no reason was
+                given, or the branch is not checked out.
+        """
+        task = self._held_task(caller)
+        worktree = self._worktrees.find(task.id)
+        if worktree is None:
+            raise GitRefused(
+                f"The worktree of {task.id} is gone.", remedy="Call release_task; it is made anew."
+            )
+        seen = status(worktree.path)
+        if seen.operation:
+            raise InvalidInput(
+                f"A {seen.operation} is under way in the worktree.",
+                remedy="Finish or abort it, commit, and call again.",
+            )
+        if seen.branch != worktree.branch:
+            raise InvalidInput(
+                f"The worktree is not on its branch {worktree.branch}.",
+                remedy=f"Run `git switch {worktree.branch}` (bring commits along), and call again.",
+            )
+        if not seen.is_clean:
+            files = [*seen.conflicted, *seen.changed, *seen.untracked]
+            raise InvalidInput(
+                f"{len(files)} files are not committed: {', '.join(files[:10])}.",
+                remedy="Commit what belongs to the task, remove or ignore the rest, call again.",
+            )
+        assert seen.head is not None  # on its branch, which has commits
+        is_empty = self._forge.tree_of(seen.head) == self._forge.tree_of(worktree.base)
+        if is_empty and not no_changes_reason.strip():
+            raise InvalidInput(
+                f"Nothing on {worktree.branch} differs from its base {worktree.base[:12]}.",
+                remedy="Commit your work; or, if there is rightly nothing to change, say why in "
+                "no_changes_reason.",
+            )
+        return MergeFacts(
+            commit=seen.head, base=worktree.base, branch=worktree.branch, is_empty=is_empty
+        )
+
+    def _held_task(self, caller: Caller) -> Task:
+        with self._workspace.write(caller) as tx:
+            return tasks.get(tx.db, require_lease(tx, caller).subject)
+
+    def check_conflicts(self, caller: Caller) -> ConflictFacts:
+        """Merge the caller's committed work, for trial, with the target and each live branch."""
+        task = self._held_task(caller)
+        head = self._forge.head_of(f"refs/heads/{task.branch}") if task.branch else None
+        if head is None:
+            return ConflictFacts(conflicts=[], compared_with=[], note="Nothing is committed yet.")
+        live = (TaskState.CLAIMED, TaskState.WAITING, TaskState.IN_REVIEW, TaskState.OPEN)
+        with self._workspace.read() as tx:
+            others = [
+                other
+                for other in tasks.in_state(tx.db, *live, TaskState.STUCK)
+                if other.branch and other.id != task.id
+            ]
+        heads: dict[str, Oid] = {self._target.branch: self._target.head()}
+        for other in others:
+            if tip := self._forge.head_of(f"refs/heads/{other.branch}"):
+                heads[f"{other.id} ({other.title})"] = tip
+        found = conflicts_with(self._forge, head, heads, target=self._target.head())
+        seen = self._worktrees.find(task.id)
+        dirty = seen is not None and not status(seen.path).is_clean
+        return ConflictFacts(
+            conflicts=[Conflicting(other=name, paths=clash.paths) for name, clash in found.items()],
+            compared_with=list(heads),
+            note="Uncommitted files were not looked at: commit them first." if dirty else "",
+        )
+
+    # -- reviews -----------------------------------------------------------------------------------
+
+    def changes_of(self, request: MergeRequest, start: int = 0) -> Changes:
+        """Return what the merge request changes against the target as it is now."""
+        base = self._forge.merge_base(self._target.head(), request.commit) or request.base
+        page = self._forge.diff(base, request.commit, start=start, max_bytes=DIFF_BYTES)
+        reviewers = (
+            path
+            for path in (self._worktrees.root).glob("review-*")
+            if self._forge.head_of(f"worktrees/{path.name}/HEAD") == request.commit
+        )
+        return Changes(
+            files=self._forge.changed_paths(base, request.commit),
+            diff=page.text,
+            next_start=page.next_start,
+            worktree=str(next(reviewers, "")),
+        )
+
+    def show_changes(self, caller: Caller, merge_request: str, *, start: int = 0) -> Changes:
+        """Return a page of what a merge request changes."""
+        view = self._requests.get_merge_request(caller, merge_request)
+        return self.changes_of(view.request, start)
+
+    # -- turns and ends ----------------------------------------------------------------------------
+
+    def turn_ended(self, caller: Caller, session_id: str) -> TurnVerdict:
+        """Snapshot a worker's files at its turn's end, then decide what becomes of the session."""
+        self._snapshot_of_session(session_id, "turn's end")
+        return self._sessions.turn_ended(caller, session_id)
+
+    def session_ended(
+        self,
+        caller: Caller,
+        session_id: str,
+        *,
+        kind: EndKind,
+        detail: str = "",
+        resets_at: str = "",
+    ) -> Session:
+        """Snapshot what a session left uncommitted, then settle what it held."""
+        self._snapshot_of_session(session_id, f"session ended: {kind.value}")
+        session = self._sessions.ended(
+            caller, session_id, kind=kind, detail=detail, resets_at=resets_at
+        )
+        if session.role is Role.STEWARD:
+            self._worktrees.remove_detached(f"review-{session.name}")
+        return session
+
+    def take_over_context(self, caller: Caller, session_id: str) -> None:
+        """Write the handoff of a worker whose context is full and that did not write it itself."""
+        with self._workspace.read() as tx:
+            session = sessions.get(tx.db, session_id)
+            lease = leases.live_of(tx.db, session.id)
+            task = tasks.get(tx.db, lease.subject) if lease else None
+        if lease is None or task is None or session.role is not Role.WORKER:
+            return
+        worker = Caller(role=Role.WORKER, name=session.name, session_id=session.id)
+        kept = self.snapshot(task.id, "context full")
+        head = self._forge.head_of(f"refs/heads/{task.branch}") if task.branch else None
+        commits = self._forge.log_between(task.base, head) if head and task.base else ()
+        done = "\n".join(f"{entry.commit[:12]} {entry.subject}" for entry in commits[:30])
+        self._claims.record_handoff(
+            worker,
+            progress=f"Commits on {task.branch}:\n{done}" if done else "Nothing was committed.",
+            remaining="The session did not say; compare the acceptance criteria with the branch.",
+            decisions="",
+            pitfalls="The session's context was full before it wrote a handoff. "
+            f"Its last words: {session.last_line}",
+            next_step="Read the branch's log and diff"
+            + (f", and the uncommitted files in snapshot {kept}" if kept else "")
+            + ", then go on with the first unmet criterion.",
+            commit=head,
+            snapshot=kept,
+            by_server=True,
+        )
+
+    def _snapshot_of_session(self, session_id: str, reason: str) -> None:
+        with self._workspace.read() as tx:
+            session = sessions.get(tx.db, session_id)
+        if session.role is Role.WORKER:
+            self.snapshot(TaskId(session.subject), reason)
+
+    def snapshot_expired(self, subjects: Sequence[str]) -> None:
+        """Keep what sessions that were given up left uncommitted."""
+        for subject in subjects:
+            if subject.startswith("T"):
+                self.snapshot(TaskId(subject), "lease expired")
+
+    def tidy(self, task: Task) -> None:
+        """Remove the worktree of a task that has ended; what was not committed is kept."""
+        with self._locks[task.id]:
+            self._worktrees.remove(task.id)
+
+    def tidy_ended(self) -> None:
+        """Remove the worktrees of ended tasks that a crash or a live process left behind."""
+        for path in sorted(self._worktrees.root.glob("T*")):
+            with self._workspace.read() as tx:
+                task = tasks.TASKS.get(tx.db, path.name)
+                is_used = any(one.subject == path.name for one in sessions.alive(tx.db))
+            if task is not None and not is_used and task.state in TASK_ENDS:
+                self.tidy(task)

@@ -1,0 +1,127 @@
+"""The few settings that a short command needs, without pydantic.
+
+`sf status` must answer in a tenth of a second and pydantic alone takes half of that to import, so
+this reads the file with yaml alone. Whatever it does not understand it leaves to the full model.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from sf_mcp.core.text import branch_name_problem
+from sf_mcp.settings.document import read_document
+from sf_mcp.settings.source import decode, read_source
+
+DEFAULT_TARGET_BRANCH = "main"
+DEFAULT_MAX_CONCURRENT = 6
+SECTIONS = frozenset({"orchestrator", "agents", "checks", "merge", "budget", "limits"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuickFacts:
+    target_branch: str
+    check_names: tuple[str, ...]
+    run_checks: bool
+    auto_merge: bool
+    max_concurrent: int
+
+    @property
+    def checks_vacuous(self) -> bool:
+        """Whether nothing is checked before the target branch moves."""
+        return bool(self.vacuous_sentence)
+
+    @property
+    def vacuous_sentence(self) -> str:
+        """What to tell the person while nothing is checked; empty while checks run."""
+        return vacuous_sentence(len(self.check_names), run_checks=self.run_checks)
+
+
+def vacuous_sentence(check_count: int, *, run_checks: bool) -> str:
+    """Return what `sf serve`, `sf status` and each landing say while nothing is checked."""
+    if not run_checks:
+        reason = "agents.steward.runChecks is false"
+    elif check_count == 0:
+        reason = "the list `checks` is empty"
+    else:
+        return ""
+    return f"Nothing is checked before the target branch moves: {reason}."
+
+
+def quick_facts(path: Path) -> QuickFacts:
+    """Return what the configuration at `path` says, checked no further than these facts need.
+
+    Raises:
+        ConfigInvalid: the file is missing, is not YAML, or one of these facts is wrong.
+    """
+    text = decode(read_source(path).data, str(path))
+    values = read_document(text, str(path)).values
+    facts = _facts(values)
+    return facts if facts is not None else _facts_by_the_model(text, str(path))
+
+
+def _facts(values: Mapping[str, object]) -> QuickFacts | None:
+    """The facts in `values`, or None when something there is out of the ordinary."""
+    agents = _section(values, "agents")
+    steward = _section(agents, "steward") if agents is not None else None
+    merge, orchestrator = _section(values, "merge"), _section(values, "orchestrator")
+    if merge is None or steward is None or orchestrator is None or not values.keys() <= SECTIONS:
+        return None
+    target = merge.get("targetBranch", DEFAULT_TARGET_BRANCH)
+    run_checks = steward.get("runChecks", True)
+    auto_merge = steward.get("autoMerge", True)
+    limit = orchestrator.get("maxConcurrent", DEFAULT_MAX_CONCURRENT)
+    names = _check_names(values.get("checks"))
+    if (
+        names is None
+        or not isinstance(target, str)
+        or branch_name_problem(target) is not None
+        or not isinstance(run_checks, bool)
+        or not isinstance(auto_merge, bool)
+        or type(limit) is not int
+    ):
+        return None
+    return QuickFacts(
+        target_branch=target,
+        check_names=names,
+        run_checks=run_checks,
+        auto_merge=auto_merge,
+        max_concurrent=limit,
+    )
+
+
+def _section(values: Mapping[str, object], key: str) -> Mapping[str, object] | None:
+    found = values.get(key)
+    if found is None:
+        return {}
+    return cast(Mapping[str, object], found) if isinstance(found, dict) else None
+
+
+def _check_names(checks: object) -> tuple[str, ...] | None:
+    if checks is None:
+        return ()
+    if not isinstance(checks, tuple):
+        return None
+    names: list[str] = []
+    for check in cast(tuple[object, ...], checks):
+        if not isinstance(check, dict):
+            return None
+        name = cast(dict[str, object], check).get("name")
+        if not isinstance(name, str):
+            return None
+        names.append(name)
+    return tuple(names)
+
+
+def _facts_by_the_model(text: str, source: str) -> QuickFacts:
+    # Here and not above: this is the import that the module exists to avoid.
+    from sf_mcp.settings.reading import parse
+
+    settings = parse(text, source)
+    return QuickFacts(
+        target_branch=settings.merge.target_branch,
+        check_names=tuple(check.name for check in settings.checks),
+        run_checks=settings.agents.steward.run_checks,
+        auto_merge=settings.agents.steward.auto_merge,
+        max_concurrent=settings.orchestrator.max_concurrent,
+    )

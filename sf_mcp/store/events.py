@@ -1,0 +1,48 @@
+"""The append-only event table, written in the transaction of the change it tells of."""
+
+import json
+import sqlite3
+from datetime import datetime
+
+from sf_mcp.core.models import Event
+from sf_mcp.store.rows import Table, to_column
+
+EVENTS = Table("events", Event, key="number")
+
+
+def append(
+    db: sqlite3.Connection,
+    at: datetime,
+    kind: str,
+    actor: str,
+    subject: str,
+    data: dict[str, object],
+) -> None:
+    """Add one event."""
+    db.execute(
+        "INSERT INTO events (at, kind, actor, subject, data) VALUES (?, ?, ?, ?, ?)",
+        (to_column(at), kind, actor, subject, json.dumps(data)),
+    )
+
+
+def newest_number(db: sqlite3.Connection) -> int:
+    """Return the number of the newest event; 0 when there is none."""
+    return int(db.execute("SELECT coalesce(max(number), 0) FROM events").fetchone()[0])
+
+
+def after(
+    db: sqlite3.Connection, number: int, *, subject: str = "", limit: int = 200
+) -> list[Event]:
+    """Return the events after `number`, oldest first, of one subject or of all."""
+    if subject:
+        return EVENTS.select(
+            db, "number > ? AND subject = ? ORDER BY number LIMIT ?", number, subject, limit
+        )
+    return EVENTS.select(db, "number > ? ORDER BY number LIMIT ?", number, limit)
+
+
+def latest(db: sqlite3.Connection, *, subject: str = "", limit: int = 50) -> list[Event]:
+    """Return the newest events, oldest of them first, of one subject or of all."""
+    where = "subject = ?" if subject else "? = ''"
+    found = EVENTS.select(db, f"{where} ORDER BY number DESC LIMIT ?", subject, limit)
+    return found[::-1]

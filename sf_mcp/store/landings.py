@@ -1,0 +1,83 @@
+"""The moves of the target branch, and the verdicts of checks on trees, as rows."""
+
+import sqlite3
+from datetime import datetime
+
+from sf_mcp.core.models import Landing, LandingKind, LandingState, MergeRequestId, Oid, Verdict
+from sf_mcp.store.rows import Table, to_column
+
+LANDINGS = Table("landings", Landing, key="number")
+VERDICTS = Table("verdicts", Verdict, key="tree")
+
+
+def intend(
+    db: sqlite3.Connection,
+    *,
+    kind: LandingKind,
+    merge_request_id: MergeRequestId | None,
+    old: Oid | None,
+    new: Oid,
+    tree: Oid,
+    is_green: bool | None,
+    at: datetime,
+) -> int:
+    """Record that the target is about to move; return the landing's number."""
+    return LANDINGS.insert_numbered(
+        db,
+        {
+            "kind": kind,
+            "merge_request_id": merge_request_id,
+            "old": old,
+            "new": new,
+            "tree": tree,
+            "state": LandingState.INTENDED,
+            "is_green": is_green,
+            "created_at": at,
+        },
+    )
+
+
+def finish(db: sqlite3.Connection, number: int, state: LandingState, at: datetime) -> None:
+    """Record what became of an intended move."""
+    db.execute(
+        "UPDATE landings SET state = ?, finished_at = ? WHERE number = ? AND state = 'intended'",
+        (state.value, to_column(at), number),
+    )
+
+
+def intended(db: sqlite3.Connection) -> Landing | None:
+    """Return the move under way."""
+    return LANDINGS.first(db, "state = 'intended'")
+
+
+def newest_done(db: sqlite3.Connection) -> Landing | None:
+    """Return the newest finished move: where the target rightly is."""
+    return LANDINGS.first(db, "state = 'done' ORDER BY number DESC")
+
+
+def done(db: sqlite3.Connection) -> list[Landing]:
+    """Return every finished move, oldest first."""
+    return LANDINGS.select(db, "state = 'done' ORDER BY number")
+
+
+def mark_green(db: sqlite3.Connection, tree: Oid, is_green: bool) -> None:
+    """Record whether the checks pass on a tree that the target had without them having run."""
+    db.execute(
+        "UPDATE landings SET is_green = ? WHERE tree = ? AND is_green IS NULL", (is_green, tree)
+    )
+
+
+def newest_verdict(db: sqlite3.Connection, tree: Oid, check: str, command: str) -> Verdict | None:
+    """Return what this check last said of this tree."""
+    return VERDICTS.first(
+        db,
+        'tree = ? AND "check" = ? AND command = ? ORDER BY created_at DESC',
+        tree,
+        check,
+        command,
+    )
+
+
+def verdicts_on(db: sqlite3.Connection, tree: Oid) -> list[Verdict]:
+    """Return every verdict on the tree, oldest first."""
+    return VERDICTS.select(db, "tree = ? ORDER BY created_at", tree)

@@ -1,0 +1,96 @@
+"""Leases as rows; the ended leases of a task are its attempts."""
+
+import sqlite3
+from datetime import datetime
+
+from sf_mcp.core.models import FAILURES, EndKind, Lease, SessionId
+from sf_mcp.store.rows import Table, to_column
+
+LEASES = Table("leases", Lease, key="number")
+
+
+def add(
+    db: sqlite3.Connection,
+    *,
+    subject: str,
+    session_id: SessionId,
+    fence: int,
+    granted_at: datetime,
+    expires_at: datetime,
+) -> None:
+    """Add a live lease; the database refuses a second one for the subject or the session."""
+    LEASES.insert_numbered(
+        db,
+        {
+            "subject": subject,
+            "session_id": session_id,
+            "fence": fence,
+            "granted_at": granted_at,
+            "expires_at": expires_at,
+            "end_detail": "",
+        },
+    )
+
+
+def live_on(db: sqlite3.Connection, subject: str) -> Lease | None:
+    """Return the live lease on the subject."""
+    return LEASES.first(db, "subject = ? AND ended_at IS NULL", subject)
+
+
+def live_of(db: sqlite3.Connection, session_id: SessionId) -> Lease | None:
+    """Return the live lease that the session holds."""
+    return LEASES.first(db, "session_id = ? AND ended_at IS NULL", session_id)
+
+
+def newest_of(db: sqlite3.Connection, session_id: SessionId) -> Lease | None:
+    """Return the session's newest lease, live or ended."""
+    return LEASES.first(db, "session_id = ? ORDER BY number DESC", session_id)
+
+
+def newest_fence(db: sqlite3.Connection, subject: str) -> int:
+    """Return the highest fencing token ever granted on the subject; 0 when none was."""
+    row = db.execute("SELECT coalesce(max(fence), 0) FROM leases WHERE subject = ?", (subject,))
+    return int(row.fetchone()[0])
+
+
+def live(db: sqlite3.Connection) -> list[Lease]:
+    """Return every live lease."""
+    return LEASES.select(db, "ended_at IS NULL ORDER BY number")
+
+
+def expired(db: sqlite3.Connection, now: datetime) -> list[Lease]:
+    """Return the live leases whose time has passed."""
+    return LEASES.select(db, "ended_at IS NULL AND expires_at <= ? ORDER BY number", to_column(now))
+
+
+def attempts(db: sqlite3.Connection, subject: str) -> list[Lease]:
+    """Return the ended leases of the subject, oldest first."""
+    return LEASES.select(db, "subject = ? AND ended_at IS NOT NULL ORDER BY number", subject)
+
+
+def renew(db: sqlite3.Connection, number: int, expires_at: datetime) -> None:
+    """Move the lease's end further away; never nearer."""
+    db.execute(
+        "UPDATE leases SET expires_at = max(expires_at, ?) WHERE number = ? AND ended_at IS NULL",
+        (to_column(expires_at), number),
+    )
+
+
+def end(db: sqlite3.Connection, number: int, at: datetime, kind: EndKind, detail: str) -> None:
+    """End a live lease."""
+    db.execute(
+        'UPDATE leases SET ended_at = ?, "end" = ?, end_detail = ?'
+        " WHERE number = ? AND ended_at IS NULL",
+        (to_column(at), kind.value, detail, number),
+    )
+
+
+def count_failures(db: sqlite3.Connection, subject: str, since: datetime | None) -> int:
+    """Return how many attempts since then ended in a real failure."""
+    kinds = sorted(kind.value for kind in FAILURES)
+    row = db.execute(
+        f'SELECT count(*) FROM leases WHERE subject = ? AND "end" IN ({", ".join("?" * len(kinds))})'
+        " AND ended_at > ?",
+        (subject, *kinds, to_column(since) if since else ""),
+    )
+    return int(row.fetchone()[0])

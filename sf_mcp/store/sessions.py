@@ -1,0 +1,123 @@
+"""Sessions, and the hashed tokens they connect with, as rows."""
+
+import hashlib
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime
+
+from sf_mcp.core.errors import NotFound
+from sf_mcp.core.models import Role, Session, SessionId
+from sf_mcp.core.states import LIVE_SESSIONS, SessionState
+from sf_mcp.store.rows import Table, to_column
+
+SESSIONS = Table("sessions", Session)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    hash: str
+    role: Role
+    session_id: SessionId | None
+    created_at: datetime
+    expires_at: datetime | None
+
+
+TOKENS = Table("tokens", Token, key="hash")
+
+
+def get(db: sqlite3.Connection, id_or_name: str) -> Session:
+    """Return the session with this id, or the newest with this name.
+
+    Raises:
+        NotFound: there is none.
+    """
+    session = SESSIONS.get(db, id_or_name) or SESSIONS.first(
+        db, "name = ? ORDER BY created_at DESC", id_or_name
+    )
+    if session is None:
+        raise NotFound(
+            f"There is no session {id_or_name!r}.", remedy="List them with `sf session list --all`."
+        )
+    return session
+
+
+def in_state(db: sqlite3.Connection, *states: SessionState) -> list[Session]:
+    """Return the sessions in any of these states, oldest first."""
+    marks = ", ".join("?" * len(states))
+    return SESSIONS.select(db, f"state IN ({marks}) ORDER BY created_at", *states)
+
+
+def alive(db: sqlite3.Connection) -> list[Session]:
+    """Return the sessions whose process may be running."""
+    return in_state(db, *sorted(LIVE_SESSIONS))
+
+
+def newest_on(db: sqlite3.Connection, subject: str) -> list[Session]:
+    """Return the sessions started for this subject, newest first."""
+    return SESSIONS.select(db, "subject = ? ORDER BY created_at DESC", subject)
+
+
+def free_name(db: sqlite3.Connection, role: Role) -> str:
+    """Return the lowest free name of the role, such as `worker-2`."""
+    states = [*sorted(LIVE_SESSIONS), SessionState.PARKED]
+    marks = ", ".join("?" * len(states))
+    rows = db.execute(f"SELECT name FROM sessions WHERE state IN ({marks})", states)
+    taken = {str(row[0]) for row in rows}
+    number = 1
+    while f"{role.value}-{number}" in taken:
+        number += 1
+    return f"{role.value}-{number}"
+
+
+def hashed(token: str) -> str:
+    """Return what is stored of a token: tokens are random, so a plain SHA-256 is enough."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def add_token(
+    db: sqlite3.Connection,
+    token: str,
+    *,
+    role: Role,
+    session_id: SessionId | None,
+    at: datetime,
+    expires_at: datetime | None = None,
+) -> None:
+    """Let `token` speak for the session."""
+    TOKENS.insert(
+        db,
+        Token(
+            hash=hashed(token),
+            role=role,
+            session_id=session_id,
+            created_at=at,
+            expires_at=expires_at,
+        ),
+    )
+
+
+def find_token(db: sqlite3.Connection, token: str, now: datetime) -> Token | None:
+    """Return the token's record while it lives."""
+    found = TOKENS.get(db, hashed(token))
+    if found is None or (found.expires_at is not None and found.expires_at <= now):
+        return None
+    return found
+
+
+def revoke_tokens(db: sqlite3.Connection, session_id: SessionId) -> None:
+    """End every token of the session."""
+    db.execute("DELETE FROM tokens WHERE session_id = ?", (session_id,))
+
+
+def total_cost(db: sqlite3.Connection, subject: str | None = None) -> float:
+    """Return what all sessions, or those of one subject, have cost in US dollars."""
+    where, parameters = ("subject = ?", (subject,)) if subject else ("1", ())
+    row = db.execute(
+        f"SELECT coalesce(sum(cost_usd), 0) FROM sessions WHERE {where}", parameters
+    ).fetchone()
+    return float(row[0])
+
+
+def touch(db: sqlite3.Connection, session_id: SessionId, at: datetime) -> None:
+    """Record that the session was heard of."""
+    db.execute("UPDATE sessions SET heard_at = ? WHERE id = ?", (to_column(at), session_id))

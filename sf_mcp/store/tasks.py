@@ -1,0 +1,124 @@
+"""Tasks and dependencies as rows."""
+
+import sqlite3
+from collections.abc import Iterator
+
+from sf_mcp.core.errors import NotFound
+from sf_mcp.core.graph import Node, Standing
+from sf_mcp.core.models import DEFAULT_ESTIMATE_MINUTES, PlanId, Task, TaskId
+from sf_mcp.core.states import SATISFIED, PlanState, TaskState
+from sf_mcp.store.rows import Table, next_id
+
+TASKS = Table("tasks", Task)
+
+
+def new_id(db: sqlite3.Connection) -> TaskId:
+    """Return the next free id."""
+    return TaskId(next_id(db, "tasks", "T"))
+
+
+def get(db: sqlite3.Connection, task_id: str) -> Task:
+    """Return the task.
+
+    Raises:
+        NotFound: there is none with this id.
+    """
+    if (task := TASKS.get(db, task_id)) is None:
+        raise NotFound(f"There is no task {task_id}.", remedy="List them with `sf task list`.")
+    return task
+
+
+def of_plan(db: sqlite3.Connection, plan_id: PlanId) -> list[Task]:
+    """Return the plan's tasks, oldest first."""
+    return TASKS.select(db, "plan_id = ? ORDER BY number", plan_id)
+
+
+def in_state(db: sqlite3.Connection, *states: TaskState) -> list[Task]:
+    """Return the tasks in any of these states, oldest first."""
+    marks = ", ".join("?" * len(states))
+    return TASKS.select(db, f"state IN ({marks}) ORDER BY number", *states)
+
+
+def dependencies_of(db: sqlite3.Connection, task_id: TaskId) -> list[Task]:
+    """Return the tasks that this one depends on, oldest first."""
+    return TASKS.select(
+        db,
+        "id IN (SELECT depends_on FROM dependencies WHERE task_id = ?) ORDER BY number",
+        task_id,
+    )
+
+
+def dependents_of(db: sqlite3.Connection, task_id: TaskId) -> list[Task]:
+    """Return the tasks that depend on this one, oldest first."""
+    return TASKS.select(
+        db,
+        "id IN (SELECT task_id FROM dependencies WHERE depends_on = ?) ORDER BY number",
+        task_id,
+    )
+
+
+def add_dependency(db: sqlite3.Connection, task_id: TaskId, depends_on: TaskId) -> None:
+    """Record that one task depends on another; recording it again changes nothing."""
+    db.execute("INSERT OR IGNORE INTO dependencies VALUES (?, ?)", (task_id, depends_on))
+
+
+def remove_dependency(db: sqlite3.Connection, task_id: TaskId, depends_on: TaskId) -> bool:
+    """Forget a dependency; return whether there was one."""
+    cursor = db.execute(
+        "DELETE FROM dependencies WHERE task_id = ? AND depends_on = ?", (task_id, depends_on)
+    )
+    return cursor.rowcount > 0
+
+
+def standing(state: TaskState, plan_state: PlanState) -> Standing:
+    """Return how a task in this state, in a plan in that state, stands in the graph."""
+    if state in SATISFIED:
+        return Standing.SATISFIED
+    if state is TaskState.CANCELLED:
+        return Standing.CANCELLED
+    if state is TaskState.OPEN and plan_state is PlanState.ACTIVE:
+        return Standing.OPEN
+    return Standing.HELD
+
+
+def node(task: Task, plan_state: PlanState) -> Node:
+    """Return the task as the graph sees it."""
+    return Node(
+        id=task.id,
+        order=int(task.id[1:]),
+        priority=task.priority,
+        estimate_minutes=task.estimate_minutes or DEFAULT_ESTIMATE_MINUTES,
+        standing=standing(task.state, plan_state),
+        ahead=task.ahead or task.reserved_for is not None,
+    )
+
+
+def graph_rows(db: sqlite3.Connection) -> Iterator[Node]:
+    """Yield every task as a graph node, reading no more columns than that needs."""
+    rows = db.execute(
+        "SELECT t.id, t.number, t.priority, t.estimate_minutes, t.state, p.state, t.ahead,"
+        " t.reserved_for FROM tasks t JOIN plans p ON p.id = t.plan_id"
+    )
+    states = {state.value: state for state in TaskState}
+    plan_states = {state.value: state for state in PlanState}
+    for task_id, number, priority, estimate, state, plan_state, ahead, reserved_for in rows:
+        yield Node(
+            id=TaskId(task_id),
+            order=number,
+            priority=priority,
+            estimate_minutes=estimate or DEFAULT_ESTIMATE_MINUTES,
+            standing=standing(states[state], plan_states[plan_state]),
+            ahead=bool(ahead) or reserved_for is not None,
+        )
+
+
+def dependency_rows(db: sqlite3.Connection) -> Iterator[tuple[TaskId, TaskId]]:
+    """Yield every (task, the task it depends on)."""
+    for task_id, depends_on in db.execute("SELECT task_id, depends_on FROM dependencies"):
+        yield TaskId(task_id), TaskId(depends_on)
+
+
+def count_by_state(db: sqlite3.Connection) -> dict[TaskState, int]:
+    """Return how many tasks are in each state."""
+    rows = db.execute("SELECT state, count(*) FROM tasks GROUP BY state")
+    return {TaskState(state): count for state, count in rows}

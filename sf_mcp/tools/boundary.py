@@ -1,0 +1,114 @@
+"""The edge between a model and the services: who calls, in which thread, and how a refusal reads."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+from mcp.server.auth.middleware.auth_context import get_access_token
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
+from pydantic import BaseModel
+
+from sf_mcp.core.errors import StoneforgeError, Unauthorized
+from sf_mcp.core.identity import Caller
+from sf_mcp.core.models import Role, SessionId
+from sf_mcp.service import Services
+from sf_mcp.service.workspace import Call
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+SERVICE_THREADS = 8
+"""More would only queue at the one writer; git and checks have threads of their own."""
+
+
+class Boundary:
+    """Runs service calls for the tools of one server process."""
+
+    def __init__(self, services: Services) -> None:
+        """Serve these services."""
+        self.services = services
+        self._threads = anyio.CapacityLimiter(SERVICE_THREADS)
+        self._slow = anyio.CapacityLimiter(SERVICE_THREADS)
+
+    @staticmethod
+    def caller() -> Caller:
+        """Return whom this connection's token speaks for; never taken from a parameter.
+
+        Raises:
+            ToolError: the request came without a token.
+        """
+        token = get_access_token()
+        if token is None:
+            raise ToolError(_text(Unauthorized("The request carries no token.")))
+        claims = token.claims or {}
+        session = claims.get("session")
+        return Caller(
+            role=Role(token.scopes[0]),
+            name=token.client_id,
+            session_id=SessionId(session) if session else None,
+        )
+
+    async def ask(self, question: Callable[[], T], *, slow: bool = False) -> T:
+        """Run a service call in a thread; `slow` for those that run git.
+
+        Raises:
+            ToolError: the service refused; the text says what to do next.
+        """
+        try:
+            return await anyio.to_thread.run_sync(
+                question, limiter=self._slow if slow else self._threads
+            )
+        except StoneforgeError as error:
+            raise ToolError(_text(error)) from error
+
+    async def change(
+        self,
+        context: Context[Any],
+        result: type[M],
+        record: Callable[[Any], M],
+        *,
+        request: dict[str, Any],
+        prepare: Callable[[], Any] | None = None,
+    ) -> M:
+        """Carry out a mutation once per (session, tool-use id).
+
+        `prepare` runs git outside the transaction, `record` inside it with what was prepared.
+
+        Raises:
+            ToolError: the service refused; nothing was changed.
+        """
+        caller = self.caller()
+        call = _call(context, caller, result.__name__, request)
+
+        def run() -> M:
+            if call is None:
+                return record(prepare() if prepare else None)
+            workspace = self.services.workspace
+            known = workspace.recorded(call)
+            if known is None:
+                prepared = prepare() if prepare else None
+                known = workspace.once(
+                    caller, call, lambda: record(prepared).model_dump(mode="json")
+                )
+            return result.model_validate(known)
+
+        return await self.ask(run, slow=prepare is not None)
+
+
+def _call(context: Context[Any], caller: Caller, tool: str, request: dict[str, Any]) -> Call | None:
+    # Claude Code names each tool use; another client's calls are idempotent by nature alone.
+    meta: Any = context.request_context.meta or {}
+    tool_use = meta.get("claudecode/toolUseId")
+    if not tool_use:
+        return None
+    digest = hashlib.sha256(json.dumps([tool, request], sort_keys=True).encode()).hexdigest()
+    holder = caller.session_id or caller.name
+    return Call(key=f"{holder}:{tool_use}", tool=tool, request_hash=digest)
+
+
+def _text(error: StoneforgeError) -> str:
+    return f"[{error.code}] {error}"

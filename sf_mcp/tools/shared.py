@@ -1,0 +1,72 @@
+"""The tools that every role has: look at a task, list tasks, ask why."""
+
+from typing import Annotated
+
+from mcp.server.mcpserver import MCPServer
+from mcp_types import ToolAnnotations
+from pydantic import Field
+
+from sf_mcp.tools.boundary import Boundary
+from sf_mcp.tools.results import TaskDetail, TaskList, WhyResult, page_of, task_line
+
+LOOKS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
+CHANGES = ToolAnnotations(
+    read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False
+)
+ENDS = ToolAnnotations(
+    read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False
+)
+
+TaskParameter = Annotated[str, Field(description="Task id, such as T12.")]
+
+
+def register(server: MCPServer[None], boundary: Boundary) -> None:
+    """Add the tools of every role."""
+    services = boundary.services
+
+    @server.tool(annotations=LOOKS)
+    async def get_task(
+        task: TaskParameter, page: Annotated[int, Field(description="Of the description.")] = 1
+    ) -> TaskDetail:
+        """One task: state, description, acceptance criteria, dependencies, attempts."""
+        caller = boundary.caller()
+        view = await boundary.ask(lambda: services.queries.get_task(caller, task))
+        text, pages = page_of(view.task.description, page)
+        return TaskDetail(
+            id=view.task.id,
+            title=view.task.title,
+            state=view.task.state.value,
+            plan=view.task.plan_id,
+            priority=view.task.priority,
+            description=text,
+            pages=pages,
+            acceptance=list(view.task.acceptance)[:50],
+            depends_on=[*view.depends_on],
+            blocks=[*view.blocks[:50]],
+            branch=view.task.branch or "",
+            attempts=[f"{name}: {end}" for name, end in view.attempts][-10:],
+            commit=view.landed_commit or "",
+        )
+
+    @server.tool(annotations=LOOKS)
+    async def list_tasks(
+        plan: Annotated[str, Field(description="Id or title; empty: all.")] = "",
+        state: Annotated[str, Field(description="A state, `ready` or `blocked`.")] = "",
+        after: Annotated[str, Field(description="Last id of the page before.")] = "",
+    ) -> TaskList:
+        """Tasks with their states, 50 at a time; ready ones in the order they will start."""
+        caller = boundary.caller()
+        listing = await boundary.ask(
+            lambda: services.queries.list_tasks(caller, plan=plan, state=state, after=after)
+        )
+        return TaskList(
+            tasks=[task_line(task, list(on)) for task, on in listing.tasks],
+            total=listing.total,
+            next_after=listing.next_after,
+        )
+
+    @server.tool(annotations=LOOKS)
+    async def why(task: TaskParameter) -> WhyResult:
+        """Why a task is not running, or not merged: one sentence, then the facts."""
+        caller = boundary.caller()
+        return WhyResult.of(await boundary.ask(lambda: services.queries.why(caller, task)))

@@ -1,0 +1,89 @@
+"""The steward's tools: one merge request, read, then approved, sent back or left to the person."""
+
+from typing import Annotated, Any
+
+from mcp.server.mcpserver import Context, MCPServer
+from pydantic import Field
+
+from sf_mcp.tools.boundary import Boundary
+from sf_mcp.tools.results import Done, ReviewBrief, page_of
+from sf_mcp.tools.shared import CHANGES
+
+END_TURN = "End your turn now."
+
+
+def register(server: MCPServer[None], boundary: Boundary) -> None:
+    """Add the steward's tools."""
+    services = boundary.services
+
+    @server.tool(annotations=CHANGES)
+    async def claim_review(
+        start: Annotated[int, Field(description="`next_start` of the page before.")] = 0,
+    ) -> ReviewBrief:
+        """What you review: intent, criteria, the pinned commit, check results, the diff by page."""
+        caller = boundary.caller()
+
+        def claim() -> ReviewBrief:
+            view = services.requests.claimed_review(caller)
+            request, task = view.request, view.task
+            changes = services.work.changes_of(request, start)
+            return ReviewBrief(
+                merge_request=request.id,
+                task=task.id,
+                title=task.title,
+                intent=page_of(task.description, 1)[0],
+                acceptance=list(task.acceptance)[:50],
+                summary=request.summary,
+                no_changes_reason=request.no_changes_reason,
+                commit=request.commit,
+                base=request.base,
+                checks=[f"{verdict.check}: {verdict.outcome}" for verdict in view.verdicts],
+                changed_files=list(changes.files)[:200],
+                diff=changes.diff,
+                next_start=changes.next_start,
+                worktree=changes.worktree,
+            )
+
+        return await boundary.ask(claim, slow=True)
+
+    @server.tool(annotations=CHANGES)
+    async def approve_merge(
+        context: Context[Any],
+        reason: Annotated[str, Field(description="What you checked, criterion by criterion.")],
+    ) -> Done:
+        """Approve the pinned commit: it lands when its checks pass on the target of that moment."""
+        caller = boundary.caller()
+
+        def record(_: Any) -> Done:
+            request = services.requests.approve_merge(caller, reason=reason)
+            return Done(outcome=f"{request.id} is approved.", next_step=END_TURN)
+
+        return await boundary.change(context, Done, record, request={"reason": reason})
+
+    @server.tool(annotations=CHANGES)
+    async def send_back(
+        context: Context[Any],
+        reason: Annotated[str, Field(description="What must change, by file and line, and why.")],
+    ) -> Done:
+        """Send the work back; the next worker on the task gets your reason as a repair note."""
+        caller = boundary.caller()
+
+        def record(_: Any) -> Done:
+            request = services.requests.send_back(caller, reason=reason)
+            return Done(outcome=f"{request.task_id} goes back to a worker.", next_step=END_TURN)
+
+        return await boundary.change(context, Done, record, request={"reason": reason})
+
+    @server.tool(annotations=CHANGES)
+    async def escalate(
+        context: Context[Any],
+        note: Annotated[str, Field(description="What only the person can decide, and why.")],
+    ) -> Done:
+        """Leave the merge request to the person, with what you found."""
+        caller = boundary.caller()
+
+        def record(_: Any) -> Done:
+            request = services.requests.escalate_review(caller, note=note)
+            return Done(outcome=f"{request.id} waits for the person.", next_step=END_TURN)
+
+        return await boundary.change(context, Done, record, request={"note": note})

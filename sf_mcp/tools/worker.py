@@ -1,0 +1,235 @@
+"""The worker's tools: one task, from claim to merge request."""
+
+from typing import Annotated, Any
+
+from mcp.server.mcpserver import Context, MCPServer
+from pydantic import Field
+
+from sf_mcp.core.models import QuestionId
+from sf_mcp.core.states import QuestionState
+from sf_mcp.service.work import MergeFacts
+from sf_mcp.tools.boundary import Boundary
+from sf_mcp.tools.results import (
+    AnswerResult,
+    BriefResult,
+    CheckLine,
+    CheckReport,
+    ConflictLine,
+    ConflictReport,
+    Done,
+)
+from sf_mcp.tools.shared import CHANGES, LOOKS
+
+ANSWER_WAIT_SECONDS = 50.0
+CHECK_WAIT_SECONDS = 50.0
+"""Below the client's 60 s to the first byte and every idle limit that was measured."""
+
+END_TURN = "End your turn now: your part of this task is done."
+
+
+def register(server: MCPServer[None], boundary: Boundary) -> None:
+    """Add the worker's tools."""
+    services = boundary.services
+
+    @server.tool(annotations=CHANGES)
+    async def claim_task() -> BriefResult:
+        """Claim your task and get its brief. Call it first; again after a resume: the same task."""
+        caller = boundary.caller()
+
+        def claim() -> BriefResult:
+            brief, worktree = services.work.claim(caller)
+            checks = [f"{check.name}: {check.run}" for check in services.checking.checks()]
+            return BriefResult.of(brief, str(worktree), checks)
+
+        return await boundary.ask(claim, slow=True)
+
+    @server.tool(annotations=CHANGES)
+    async def report_progress(
+        context: Context[Any],
+        message: Annotated[str, Field(description="What is done, in a sentence or two.")],
+    ) -> Done:
+        """Tell the director and the person how far you are. Renews your lease."""
+        caller = boundary.caller()
+
+        def record(_: Any) -> Done:
+            services.claims.report_progress(caller, message=message)
+            return Done(outcome="Noted.", next_step="Go on.")
+
+        return await boundary.change(context, Done, record, request={"message": message})
+
+    @server.tool(annotations=CHANGES)
+    async def write_handoff(
+        context: Context[Any],
+        progress: Annotated[str, Field(description="What is done, with commits.")],
+        remaining: Annotated[str, Field(description="What is left, by acceptance criterion.")],
+        next_step: Annotated[str, Field(description="The very next thing to do.")],
+        decisions: Annotated[str, Field(description="What you decided and why.")] = "",
+        pitfalls: Annotated[str, Field(description="What did not work.")] = "",
+    ) -> Done:
+        """Hand the task to a fresh session. Uncommitted files are kept. Ends your work on it."""
+        caller = boundary.caller()
+        texts = {
+            "progress": progress,
+            "remaining": remaining,
+            "decisions": decisions,
+            "pitfalls": pitfalls,
+            "next_step": next_step,
+        }
+
+        def record(facts: Any) -> Done:
+            task = services.claims.record_handoff(
+                caller,
+                progress=progress,
+                remaining=remaining,
+                decisions=decisions,
+                pitfalls=pitfalls,
+                next_step=next_step,
+                commit=facts.commit,
+                snapshot=facts.snapshot,
+            )
+            return Done(outcome=f"{task} is handed off.", next_step=END_TURN)
+
+        return await boundary.change(
+            context,
+            Done,
+            record,
+            request=texts,
+            prepare=lambda: services.work.handoff_facts(caller),
+        )
+
+    @server.tool(annotations=CHANGES)
+    async def ask_director(
+        question: Annotated[str, Field(description="One question, with what you would do.")],
+        options: Annotated[list[str] | None, Field(description="Answers to choose from.")] = None,
+        background: Annotated[str, Field(description="What they must know to answer.")] = "",
+    ) -> AnswerResult:
+        """Ask for a decision you cannot take. Waits up to 50 s for the answer."""
+        caller = boundary.caller()
+        asked = await boundary.ask(
+            lambda: services.questions.ask_director(
+                caller, question=question, options=tuple(options or ()), context=background
+            )
+        )
+        return await _answer(QuestionId(asked.id))
+
+    async def _answer(question_id: QuestionId) -> AnswerResult:
+        caller = boundary.caller()
+
+        async def look() -> AnswerResult | None:
+            found = await boundary.ask(lambda: services.questions.take_answer(caller, question_id))
+            if found.state is QuestionState.OPEN:
+                return None
+            return AnswerResult(
+                question=found.id,
+                status=found.state.value,
+                answer=found.answer or "",
+                next_step="Go on with your task.",
+            )
+
+        answer = await services.notices.wait_for(look, seconds=ANSWER_WAIT_SECONDS)
+        return answer or AnswerResult(
+            question=question_id,
+            status="pending",
+            answer="",
+            next_step="Commit what you have. Go on with what does not depend on the answer, or end "
+            "your turn: you are resumed with the answer.",
+        )
+
+    @server.tool(annotations=LOOKS)
+    async def check_conflicts() -> ConflictReport:
+        """Merge your commits, for trial, with the target and each live branch; list conflicts."""
+        caller = boundary.caller()
+        report = await boundary.ask(lambda: services.work.check_conflicts(caller), slow=True)
+        return ConflictReport(
+            conflicts=[
+                ConflictLine.model_validate({"with": line.other, "paths": list(line.paths)[:50]})
+                for line in report.conflicts
+            ],
+            compared_with=list(report.compared_with)[:100],
+            note=report.note,
+        )
+
+    @server.tool(annotations=CHANGES)
+    async def run_checks() -> CheckReport:
+        """Run the project's checks on your commits merged with the target, as the train will."""
+        caller = boundary.caller()
+        run = await services.check_runs.wait(caller, seconds=CHECK_WAIT_SECONDS)
+        return CheckReport(
+            status=run.status,
+            checks=[
+                CheckLine(
+                    name=line.name, outcome=line.outcome, seconds=line.seconds, log_tail=line.tail
+                )
+                for line in run.lines
+            ],
+            next_step=run.next_step,
+        )
+
+    @server.tool(annotations=CHANGES)
+    async def request_merge(
+        context: Context[Any],
+        summary: Annotated[str, Field(description="What was done and why; for the reviewer.")],
+        no_changes_reason: Annotated[
+            str, Field(description="Only when there is rightly nothing to merge: why.")
+        ] = "",
+    ) -> Done:
+        """Ask for your committed work to be checked, reviewed and landed. Ends your work on it."""
+        caller = boundary.caller()
+
+        def record(facts: MergeFacts) -> Done:
+            request = services.requests.open_request(
+                caller,
+                commit=facts.commit,
+                base=facts.base,
+                branch=facts.branch,
+                summary=summary,
+                no_changes_reason=no_changes_reason if facts.is_empty else "",
+            )
+            return Done(outcome=f"{request.id} is open for {request.task_id}.", next_step=END_TURN)
+
+        return await boundary.change(
+            context,
+            Done,
+            record,
+            request={"summary": summary, "no_changes_reason": no_changes_reason},
+            prepare=lambda: services.work.merge_facts(caller, no_changes_reason),
+        )
+
+    @server.tool(annotations=CHANGES)
+    async def release_task(
+        context: Context[Any],
+        reason: Annotated[str, Field(description="Why you cannot go on.")],
+    ) -> Done:
+        """Give the task back unfinished. Your commits and files are kept for the next session."""
+        caller = boundary.caller()
+
+        def record(_: Any) -> Done:
+            task = services.claims.release_task(caller, reason=reason)
+            return Done(outcome=f"{task} is open again.", next_step=END_TURN)
+
+        return await boundary.change(
+            context,
+            Done,
+            record,
+            request={"reason": reason},
+            prepare=lambda: services.work.handoff_facts(caller),
+        )
+
+    @server.tool(annotations=CHANGES)
+    async def propose_task(
+        context: Context[Any],
+        title: str,
+        description: Annotated[str, Field(description="Why it is needed and what is wanted.")] = "",
+        depends_on: Annotated[list[str] | None, Field(description="Task ids.")] = None,
+    ) -> Done:
+        """Propose follow-up work outside your task; a director accepts or refuses it."""
+        caller = boundary.caller()
+        request = {"title": title, "description": description, "depends_on": depends_on or []}
+
+        def record(_: Any) -> Done:
+            task = services.plans.propose_task(
+                caller, title=title, description=description, depends_on=depends_on or []
+            )
+            return Done(outcome=f"Proposed as {task.id}.", next_step="Go on with your own task.")
+
+        return await boundary.change(context, Done, record, request=request)

@@ -1,0 +1,135 @@
+"""The API: every operation by name, and the launcher's long poll."""
+
+import functools
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import anyio
+import anyio.to_thread
+from pydantic import ValidationError, validate_call
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sf_mcp.core.encoding import to_json
+from sf_mcp.core.errors import (
+    InvalidInput,
+    NotAllowed,
+    NotFound,
+    StoneforgeError,
+    Unauthorized,
+)
+from sf_mcp.core.identity import Caller
+from sf_mcp.core.models import Role
+from sf_mcp.service import Services, operations
+
+logger = logging.getLogger(__name__)
+
+MOST_WAIT_SECONDS = 30.0
+STATUS = {Unauthorized: 401, NotAllowed: 403, NotFound: 404, InvalidInput: 422}
+
+
+class Api:
+    """Routes below `/api`."""
+
+    def __init__(self, services: Services) -> None:
+        """Serve these services."""
+        self._services = services
+        self._threads = anyio.CapacityLimiter(8)
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route("/api/poll", self._guarded(self._poll), methods=["POST"]),
+            Route("/api/{name}", self._guarded(self._operation), methods=["POST"]),
+            Route("/hooks", self._guarded(self._hook), methods=["POST"]),
+        ]
+
+    def _guarded(
+        self, handle: Callable[[Caller, dict[str, Any], Request], Awaitable[Any]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Wrap a handler: authenticate, read the body, translate refusals."""
+
+        async def endpoint(request: Request) -> Response:
+            try:
+                caller = await self._caller(request)
+                body = await request.body()
+                result = await handle(caller, _arguments(body), request)
+            except json.JSONDecodeError as error:
+                return _refusal(InvalidInput(f"The body is not JSON: {error}."))
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(str(part) for part in first["loc"])
+                return _refusal(InvalidInput(f"{where}: {first['msg']}."))
+            except StoneforgeError as error:
+                return _refusal(error)
+            return JSONResponse(to_json(result))
+
+        return endpoint
+
+    async def _caller(self, request: Request) -> Caller:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthorized(
+                "The request carries no token.", remedy="Use `sf`, which sends the person's own."
+            )
+        return await self._in_thread(self._services.sessions.authenticate, token)
+
+    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await anyio.to_thread.run_sync(function, *arguments, limiter=self._threads)
+
+    async def _operation(self, caller: Caller, arguments: dict[str, Any], request: Request) -> Any:
+        name = request.path_params["name"]
+        operations.require(caller, name)
+        function = _validated(operations.method(self._services, name))
+        return await self._in_thread(functools.partial(function, caller, **arguments))
+
+    async def _poll(self, caller: Caller, arguments: dict[str, Any], _: Request) -> Any:
+        """Wait for something that the launcher has to do: start a session, or stop one."""
+        caller.require(Role.PERSON, to="run the fleet")
+        running = [str(one) for one in arguments.get("running", [])]
+        seconds = min(float(arguments.get("seconds", MOST_WAIT_SECONDS)), MOST_WAIT_SECONDS)
+        may_start = bool(arguments.get("may_start", True))
+
+        async def look() -> Any | None:
+            seen = await self._in_thread(
+                self._services.launcher.directives, caller, running, may_start
+            )
+            return seen if seen.has_news else None
+
+        soonest = await self._in_thread(self._services.dispatch.seconds_until_retry)
+        wait = min(seconds, soonest) if soonest is not None else seconds
+        found = await self._services.notices.wait_for(look, seconds=wait)
+        return found or await look() or {"order": None, "stop": []}
+
+    async def _hook(self, caller: Caller, arguments: dict[str, Any], _: Request) -> Any:
+        """Answer a hook of Claude Code for the session that the token names."""
+        return await self._in_thread(self._services.hooks.answer, caller, arguments)
+
+
+def _arguments(body: bytes) -> dict[str, Any]:
+    arguments: Any = json.loads(body) if body else {}
+    if not isinstance(arguments, dict):
+        raise InvalidInput("The body must be a JSON object.")
+    return cast(dict[str, Any], arguments)
+
+
+@functools.cache
+def _adapter(function: Callable[..., Any]) -> Callable[..., Any]:
+    return validate_call(config={"arbitrary_types_allowed": True})(function)
+
+
+def _validated(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the bound method with its arguments checked against its annotations."""
+    owner: Any = getattr(method, "__self__", None)
+    function: Any = getattr(method, "__func__", method)
+    return functools.partial(_adapter(function), owner)
+
+
+def _refusal(error: StoneforgeError) -> JSONResponse:
+    status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 409)
+    return JSONResponse(
+        {"code": error.code, "message": error.message, "remedy": error.remedy}, status_code=status
+    )

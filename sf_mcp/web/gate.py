@@ -1,0 +1,47 @@
+"""The gate in front of every route: right Host, no foreign Origin.
+
+A web page in the person's browser can send requests to loopback, and with DNS rebinding read the
+answers too. So the Host must be this server's own, and an Origin, where there is one, as well
+(https://owasp.org/www-community/attacks/csrf). Tokens are checked behind it, route by route.
+"""
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+MOST_BODY_BYTES = 4 * 1024 * 1024
+
+
+class Gate:
+    """ASGI middleware that lets only this machine's own programs through."""
+
+    def __init__(self, app: ASGIApp, *, port: int) -> None:
+        """Guard `app`, which listens on `port` of loopback."""
+        self._app = app
+        self._hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
+        self._origins = {f"http://{host}" for host in self._hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if scope["type"] == "http" and (refusal := self._refusal(scope)):
+            await refusal(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            return
+        await self._app(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> JSONResponse | None:
+        headers = {name.lower(): value for name, value in scope["headers"]}
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        if host not in self._hosts:
+            return _refused(421, f"This server does not answer for the host {host!r}.")
+        origin = headers.get(b"origin")
+        if origin is not None and origin.decode("latin-1").lower() not in self._origins:
+            return _refused(403, "Requests from other web pages are not accepted.")
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > MOST_BODY_BYTES:
+            return _refused(413, f"A request may have at most {MOST_BODY_BYTES} bytes.")
+        return None
+
+
+def _refused(status: int, message: str) -> JSONResponse:
+    return JSONResponse({"code": "refused", "message": message, "remedy": ""}, status_code=status)
