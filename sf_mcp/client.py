@@ -1,8 +1,10 @@
 """The typed way to a running server, on http.client: for `sf`, the launcher and the terminal view."""
 
+import contextlib
 import http.client
 import json
 import os
+import socket
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -56,12 +58,22 @@ def person_token(layout: Layout) -> str:
         Unauthorized: the file is missing or not readable.
     """
     try:
-        return layout.person_token.read_text().strip()
-    except OSError as error:
+        return _checked(layout.person_token.read_text().strip())
+    except (OSError, UnicodeDecodeError) as error:
         raise Unauthorized(
             f"The person's token cannot be read: {error}.",
             remedy="Run `sf token --renew` in the project's folder.",
         ) from error
+
+
+def _checked(token: str) -> str:
+    """Refuse what cannot stand in a header, and so is no token of ours."""
+    if not token.isascii() or not token.isprintable():
+        raise Unauthorized(
+            "What should be a token is not one: it holds characters that no token has.",
+            remedy="Unset SF_TOKEN, or run `sf token --renew` in the project's folder.",
+        )
+    return token
 
 
 class Client:
@@ -72,6 +84,7 @@ class Client:
         self._host = host
         self._port = port
         self._token = token
+        self._connection: http.client.HTTPConnection | None = None
 
     def call(
         self, name: str, *, timeout_seconds: float = CALL_TIMEOUT_SECONDS, **arguments: Any
@@ -83,6 +96,7 @@ class Client:
             Refused: the server refused; the message says what to do next.
         """
         connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_seconds)
+        self._connection = connection
         try:
             connection.request(
                 "POST",
@@ -115,6 +129,14 @@ class Client:
             str(answer.get("remedy", "")),  # type: ignore[union-attr]
         )
 
+    def break_off(self) -> None:
+        """Break off the call that another thread has under way; there it is `ServerUnreachable`."""
+        connection = self._connection
+        if connection is not None and connection.sock is not None:
+            # The other thread may just have ended it itself.
+            with contextlib.suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
+
 
 def connect(root: Path) -> Client | None:
     """Return a client of the project's running server; None when none answers.
@@ -137,5 +159,6 @@ def connect(root: Path) -> Client | None:
         return None
     finally:
         connection.close()
-    token = os.environ.get(TOKEN_VARIABLE) or person_token(layout)
+    token = os.environ.get(TOKEN_VARIABLE)
+    token = _checked(token) if token else person_token(layout)
     return Client(address.host, address.port, token)

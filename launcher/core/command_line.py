@@ -115,7 +115,7 @@ _REMOVED_FAMILIES = re.compile(r"GIT_CONFIG_(KEY|VALUE)_\d+|GIT_(AUTHOR|COMMITTE
 
 _BASE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
-_GLOB_SPECIAL = re.compile(r"([\\*?\[\]{}()!+@|^$])")
+_GLOB_SPECIAL = re.compile(r"[*?\[\]{}()!+@|^$]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,13 +260,16 @@ def memory_excludes(worktree: str) -> tuple[str, ...]:
     """
     patterns: list[str] = []
     for ancestor in PurePath(worktree).parents:
-        above = _GLOB_SPECIAL.sub(r"\\\1", str(ancestor)).rstrip("/")
+        # As it is: the client compares literally too, and takes a backslash for a separator, so
+        # an escaped `[` would match nothing [2.1.330]. Only the open pattern hides its specials.
+        above = str(ancestor).rstrip("/")
+        as_pattern = _GLOB_SPECIAL.sub("?", above)
         patterns += [
             f"{above}/CLAUDE.md",
             f"{above}/CLAUDE.local.md",
             f"{above}/AGENTS.md",
             f"{above}/.claude/CLAUDE.md",
-            f"{above}/.claude/rules/**",
+            f"{as_pattern}/.claude/rules/**",
         ]
     return tuple(patterns)
 

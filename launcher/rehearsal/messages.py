@@ -17,6 +17,10 @@ Json = dict[str, Any]
 
 _REMINDER = re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL)
 
+CUT_OFF = "[Tool call interrupted"
+"""A resumed client's word for a call whose process was killed: the outcome is unknown [2.1.330].
+If the kill came at once, or the client is older, the call is not in the conversation at all."""
+
 CHARACTERS_PER_TOKEN = 4
 """A rough count is enough: a story that needs an exact fill says `fill`."""
 
@@ -68,8 +72,8 @@ class ModelRequest:
     """The newest tool results of the whole conversation."""
     texts: tuple[str, ...]
     """The text of every message, oldest first."""
-    tool_use_ids: frozenset[str]
-    """The calls that the conversation remembers."""
+    settled_calls: frozenset[str]
+    """The ids of the calls whose result the conversation holds, whatever it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,11 +119,12 @@ def read_request(path: str, headers: Mapping[str, str], body: bytes) -> ModelReq
         newest=newest,
         last_result=_last_result(messages),
         texts=tuple(text_of(message.get("content")) for message in messages),
-        tool_use_ids=frozenset(
-            str(block.get("id"))
-            for i in answers
-            for block in _blocks(messages[i].get("content"))
-            if block.get("type") == "tool_use"
+        settled_calls=frozenset(
+            str(block.get("tool_use_id"))
+            for message in messages
+            for block in _blocks(message.get("content"))
+            if block.get("type") == "tool_result"
+            and not text_of(block.get("content")).startswith(CUT_OFF)
         ),
     )
 

@@ -2,8 +2,8 @@
 
 Rule 1: a script is chosen by who asks (role, and what the session was started for), never by a mark
 that we put into a prompt; so every prompt and command line is the real one.
-Rule 2: a step counts as said when its answer was handed over. What the client has forgotten since
-(a call that a kill cut off) is said again, as a model would that does not know of it.
+Rule 2: a step counts as said when its answer was handed over. A call without a result in the next
+request was cut off by a kill; its step is said again, as by a model that cannot know the outcome.
 """
 
 import re
@@ -157,7 +157,7 @@ class _Place:
     number: int = 0
     faults: int = 0
     said: frozenset[str] = frozenset()
-    """The calls of the newest answer, to see whether the client still knows of them."""
+    """The calls of the newest answer, to see whether they came to a result."""
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -178,7 +178,7 @@ class Prompter:
         place = self._place(request)
         if place is None:
             return None
-        if place.said and not place.said & request.tool_use_ids:
+        if not place.said <= request.settled_calls:
             place.number, place.faults, place.said = place.number - 1, 0, frozenset()
         number = place.number
         step = place.steps[number] if number < len(place.steps) else None
@@ -209,7 +209,7 @@ class Prompter:
         place.number, place.said = place.number - 1, frozenset()
 
     def compacted(self, session: str) -> None:
-        """Expect no call to be remembered: the conversation was replaced by a summary."""
+        """Expect no result any more: the conversation was replaced by a summary."""
         if session in self._places:
             self._places[session].said = frozenset()
 

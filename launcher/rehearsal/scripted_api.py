@@ -285,14 +285,18 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    @property
+    def _api(self) -> ScriptedApi:
+        assert isinstance(self.server, _Server)
+        return self.server.api
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         path = self.path.split("?")[0]
         try:
             if path.endswith(("/v1/messages", "/v1/messages/count_tokens")):
-                self.server.api.answer(self, body)
+                self._api.answer(self, body)
             else:
                 self.send_json(404, error_body(404, f"there is no {path} here"))
         except ValueError:
@@ -316,7 +320,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def check_client(self) -> None:
         """Raise when nobody waits for the answer any more."""
-        if self.server.api.is_closing:
+        if self._api.is_closing:
             raise _ClientGone
         readable, _, _ = select.select([self.connection], [], [], 0)
         if readable and not self.connection.recv(1, socket.MSG_PEEK):

@@ -1,0 +1,26 @@
+"""The command `sf`. Not here: what a command means, which the services decide.
+
+Rule 1: a command calls operations by name (`api`), so that it works alike with and without a
+running server. Rule 2: nothing is imported before it is needed; `sf status` is asked for all day.
+"""
+
+
+def main() -> None:
+    """Run `sf` with the process's arguments; ends the process with a code of `ExitCode`."""
+    import sys
+
+    from sf_mcp.cli.boundary import exit_code_of
+
+    arguments = tuple(sys.argv[1:])
+
+    def run() -> None:
+        from sf_mcp.cli.frequent import FREQUENT
+
+        if (command := FREQUENT.get(arguments)) is not None:
+            command()
+        else:
+            from sf_mcp.cli.root import run_command_line
+
+            run_command_line(arguments)
+
+    sys.exit(exit_code_of(run, as_json="--json" in arguments))

@@ -133,3 +133,9 @@ class StorageFailed(StoneforgeError):
     """The database or the disk refused a write; nothing was changed."""
 
     code = "storage_failed"
+
+
+class NotSetUp(NotFound):
+    """There is no project here: `sf init` has not been run."""
+
+    code = "not_set_up"

@@ -103,13 +103,3 @@ class Overview:
     questions: list[QuestionLine]
     cost_usd: float
     newest_event: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Why:
-    """One sentence that answers "why is this not running, or not merged?", then its facts."""
-
-    subject: str
-    sentence: str
-    facts: list[str]
-    next_step: str

@@ -22,24 +22,29 @@ FORGE_NAME = "forge.git"
 WORKTREES_NAME = "worktrees"
 CLONE_TIMEOUT_SECONDS = 1800.0
 
-SETTINGS = {
-    "extensions.worktreeConfig": "true",
-    # A commit that is reported as made survives a power cut: objects and refs reach the disk.
-    "core.fsync": "committed,loose-object,reference",
-    "core.fsyncMethod": "batch",
-    "core.logAllRefUpdates": "always",
-    "core.fsmonitor": "false",
-    "core.filesRefLockTimeout": "2000",
-    "core.packedRefsTimeout": "5000",
-    # Nothing is ever deleted, be it unreachable: an amended commit may be all that is left of work.
-    "gc.auto": "0",
-    "gc.pruneExpire": "never",
-    "gc.reflogExpire": "never",
-    "gc.reflogExpireUnreachable": "never",
-    "gc.worktreePruneExpire": "never",
-    "maintenance.auto": "false",
-    "advice.detachedHead": "false",
-}
+SETTINGS = """
+[extensions]
+	worktreeConfig = true
+[core]
+	# A commit that is reported as made survives a power cut: objects and refs reach the disk.
+	fsync = committed,loose-object,reference
+	fsyncMethod = batch
+	logAllRefUpdates = always
+	fsmonitor = false
+	filesRefLockTimeout = 1000
+	packedRefsTimeout = 5000
+[gc]
+	# Nothing is ever deleted, be it unreachable: an amended commit may be all that is left of work.
+	auto = 0
+	pruneExpire = never
+	reflogExpire = never
+	reflogExpireUnreachable = never
+	worktreePruneExpire = never
+[maintenance]
+	auto = false
+[advice]
+	detachedHead = false
+"""
 
 
 def forge_at(home: Path) -> Repository:
@@ -109,11 +114,11 @@ def _build(checkout: Checkout, git_dir: Path, target: str) -> None:
     made = Repository(git_dir)
     made.run("symbolic-ref", "HEAD", UNBORN)
     made.run("remote", "remove", "origin")
-    for key, value in SETTINGS.items():
-        made.run("config", key, value)
     # core.bare moves into the forge's own part: worktrees share the other file and are not bare.
+    made.run("config", "--unset", "core.bare")
+    with (git_dir / "config").open("a", encoding="utf-8") as config:
+        config.write(SETTINGS)
     replace_text(git_dir / "config.worktree", "[core]\n\tbare = true\n")
-    made.run("config", "--file", str(git_dir / "config"), "--unset", "core.bare")
     if made.head_of(f"refs/heads/{target}") is None:
         raise GitRefused(
             f"The branch {target} did not arrive in the forge.", remedy="Run `sf init` again."

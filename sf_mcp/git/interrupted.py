@@ -73,7 +73,12 @@ def take_back(checkout: Checkout, head: Oid | None) -> str:
         return "an update of it was interrupted and another git process holds its index.lock"
     if head == old:
         changes = _changes(checkout, old, new)
-        theirs = [each.path for each in changes if not _is_as_git_left_it(checkout, each)]
+        finished = _finished(checkout, changes)
+        theirs = [
+            each.path
+            for each in changes
+            if each.path not in finished and not _is_as_git_left_it(checkout, each)
+        ]
         if theirs:
             return f"an update of it was interrupted, and {theirs[0]} has been changed since"
         _restore(checkout, old, changes)
@@ -92,6 +97,26 @@ def _changes(checkout: Checkout, old: Oid, new: Oid) -> list[_Change]:
         old_mode, new_mode, old_blob, new_blob, _ = facts.decode().removeprefix(":").split(" ")
         changes.append(_Change(os.fsdecode(path), old_mode, new_mode, Oid(old_blob), Oid(new_blob)))
     return changes
+
+
+def _finished(checkout: Checkout, changes: list[_Change]) -> set[str]:
+    """Return the files that are whole and as in one of the two commits, in one git process."""
+    files = [
+        each
+        for each in changes
+        if (path := checkout.root / each.path).is_file()
+        and not path.is_symlink()
+        and "\n" not in each.path
+    ]
+    if not files:
+        return set()
+    hashed = run_git(
+        ["hash-object", "--stdin-paths"],
+        cwd=checkout.root,
+        stdin=b"".join(os.fsencode(each.path) + b"\n" for each in files),
+    )
+    names = zip(files, hashed.text.splitlines(), strict=True)
+    return {each.path for each, name in names if name in (each.old, each.new)}
 
 
 def _is_as_git_left_it(checkout: Checkout, change: _Change) -> bool:

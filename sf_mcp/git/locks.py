@@ -21,7 +21,10 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from sf_mcp.core.errors import GitRefused
+
 FRESH_SECONDS = 2.0
+QUIET_SECONDS = 30.0
 BLIND_SECONDS = 600.0
 """How old a lock must be when a git process lives and its place cannot be seen."""
 
@@ -60,6 +63,22 @@ def clear_stale_locks(
     return tuple(removed)
 
 
+def wait_until_quiet(*places: Path) -> None:
+    """Wait until no git process works in any of `places`.
+
+    Raises:
+        GitRefused: one still does after `QUIET_SECONDS`.
+    """
+    deadline = time.monotonic() + QUIET_SECONDS
+    while git_is_at_work([os.path.realpath(place) for place in places]):
+        if time.monotonic() >= deadline:
+            raise GitRefused(
+                f"A git process still works in {places[0]}.",
+                remedy="Wait for it or end it, then try again; nothing was changed.",
+            )
+        time.sleep(0.02)
+
+
 def git_is_at_work(places: Sequence[str]) -> bool | None:
     """Tell whether a git process works in any of `places`; None: some do, where is not known."""
     if sys.platform == "linux":
@@ -84,8 +103,9 @@ def _is_git(entry: Path) -> bool:
 
 def _touches(entry: Path, places: Sequence[str]) -> bool:
     with contextlib.suppress(OSError):
-        words = (entry / "cmdline").read_bytes().decode("utf-8", "surrogateescape")
-        if any(place in words for place in places):
+        words = os.fsdecode((entry / "cmdline").read_bytes()).split("\0")
+        # `--git-dir=<place>` too, but not the worktree T12 for T1.
+        if any(word.endswith(place) or place + "/" in word for word in words for place in places):
             return True
     with contextlib.suppress(OSError):
         if _is_within(str((entry / "cwd").readlink()), places):

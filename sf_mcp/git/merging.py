@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from sf_mcp.core.models import Oid
-from sf_mcp.git.command import git_version, readable
+from sf_mcp.git.command import GitFailed, git_version, readable
 from sf_mcp.git.identity import Identity
 from sf_mcp.git.repository import Repository
 
@@ -48,10 +48,18 @@ def merge_trees(
     Raises:
         GitFailed: one of them does not exist, or their histories are unrelated.
     """
-    # Exit code 0 is clean and 1 is conflicted; anything else is a failure, not an answer.
+    # Exit code 0 is clean and 1 is conflicted; anything else is a failure, not an answer. Git
+    # (2.39) exits with 1 for a commit that is not there too, but then it prints no tree.
     done = repository.run(
         "merge-tree", "--write-tree", "-z", "--name-only", ours, theirs, accept=(0, 1), extra=extra
     )
+    if not done.stdout:
+        raise GitFailed(
+            f"{ours} and {theirs} cannot be merged: {done.stderr}.",
+            remedy="Name two commits that the forge has.",
+            exit_code=done.exit_code,
+            stderr=done.stderr,
+        )
     tree, *rest = _words(done.stdout)
     if done.exit_code == 0:
         return Merged(tree=Oid(tree))

@@ -21,6 +21,7 @@ from sf_mcp.core.errors import GitRefused, InvalidInput
 from sf_mcp.core.models import Oid, TaskId
 from sf_mcp.git.command import GitFailed, run_git
 from sf_mcp.git.guard import install_guard, replace_text, worktree_config
+from sf_mcp.git.locks import wait_until_quiet
 from sf_mcp.git.records import Record, Records, branch_name, existing_branch
 from sf_mcp.git.repository import Repository
 from sf_mcp.git.snapshots import admin_dir, snapshot, snapshot_files
@@ -85,15 +86,19 @@ class Worktrees:
         path = self.path(task_id)
         self._finish_moves(path)
         record = self._records.read(task_id)
+        self._wait_until_quiet(path, is_whole=record is not None)
+        is_new = False
         if record is not None and path.exists():
             self._mend(task_id, path, record)
         else:
             # While the files are being written, there is no record that vouches for them.
             self._records.forget(task_id)
             pinned = record.base if record is not None else None
-            record = self._make(task_id, title, base, path, pinned)
+            record, is_new = self._make(task_id, title, base, path, pinned)
         self._guard(task_id, record.branch)
         self._records.write(task_id, record)
+        if is_new:
+            return Worktree(path=path, branch=record.branch, base=base)
         return self._settle(task_id, path, record, base)
 
     def find(self, task_id: TaskId) -> Worktree | None:
@@ -191,8 +196,11 @@ class Worktrees:
 
     def _make(
         self, task_id: TaskId, title: str, base: Oid, path: Path, pinned: Oid | None
-    ) -> Record:
-        """Make a worktree where there is no record of one; what half a checkout left is saved."""
+    ) -> tuple[Record, bool]:
+        """Make a worktree that has no record; return one, and whether its branch is new.
+
+        What half a checkout left there is saved first.
+        """
         branch = existing_branch(self.forge, task_id)
         tip = self.forge.head_of(f"refs/heads/{branch}") if branch else None
         if path.exists():
@@ -204,12 +212,10 @@ class Worktrees:
         if branch is None or tip is None:
             branch = branch_name(task_id, title)
             self._add(path, branch, base=base)
-            record = Record(branch=branch, base=base)
-        else:
-            self._add(path, branch, base=None)
-            pinned = pinned or self.forge.merge_base(tip, base) or base
-            record = Record(branch=branch, base=pinned)
-        return record
+            return Record(branch=branch, base=base), True
+        self._add(path, branch, base=None)
+        pinned = pinned or self.forge.merge_base(tip, base) or base
+        return Record(branch=branch, base=pinned), False
 
     def _mend(self, task_id: TaskId, path: Path, record: Record) -> None:
         """Bring back what ties the files to the forge, without touching any of them."""
@@ -227,7 +233,11 @@ class Worktrees:
         # Also after the whole project has been moved to another place.
         replace_text(path / ".git", f"gitdir: {admin}\n")
         replace_text(admin / "gitdir", f"{path / '.git'}\n")
-        if not (admin / "index").exists() and head(path) is not None:
+        index = admin / "index"
+        readable = run_git(["ls-files", "--", ".git"], cwd=path, accept=(0, 128)).exit_code == 0
+        if not readable:
+            index.unlink()
+        if not index.exists() and head(path) is not None:
             run_git(["read-tree", "HEAD"], cwd=path)
 
     def _tie_anew(self, task_id: TaskId, path: Path, branch: str) -> None:
@@ -241,6 +251,16 @@ class Worktrees:
         path.rmdir()
         aside.rename(path)
 
+    def _wait_until_quiet(self, path: Path, *, is_whole: bool) -> None:
+        """Let a git that a killed server started here come to its end, and drop its locks."""
+        admin = self._admin(path.name)
+        if is_whole and not any(admin.glob("*.lock")):
+            return
+        if path.exists() or admin.exists():
+            wait_until_quiet(path, admin)
+            for lock in admin.glob("*.lock"):
+                lock.unlink(missing_ok=True)
+
     def _finish_moves(self, path: Path) -> None:
         """Take back a mending or removal that a crash interrupted."""
         for why in ("mending", "leaving"):
@@ -248,6 +268,9 @@ class Worktrees:
             if not aside.exists():
                 continue
             if path.exists():
+                if any(entry.name != ".git" for entry in path.iterdir()):
+                    self._set_aside(aside, TaskId(path.name))
+                    continue
                 # The empty worktree that `_tie_anew` makes: nothing was checked out there.
                 (path / ".git").unlink(missing_ok=True)
                 path.rmdir()
@@ -339,9 +362,12 @@ class Worktrees:
 
     def _clear(self, path: Path, task_id: TaskId) -> None:
         """Delete a folder that a snapshot holds; one with a repository inside moves aside."""
-        if not _inner_repository(path, path / ".git"):
+        if _inner_repository(path, path / ".git"):
+            self._set_aside(path, task_id)
+        else:
             shutil.rmtree(path)
-            return
+
+    def _set_aside(self, path: Path, task_id: TaskId) -> None:
         number = 1
         while (aside := self.root / f".{task_id}.aside-{number}").exists():
             number += 1

@@ -175,13 +175,13 @@ def open_services(root: Path, now: Callable[[], datetime]) -> Services:
     """Open the state of the project at `root`; the caller holds `.stoneforge/server.lock`.
 
     Raises:
-        NotFound: `sf init` has not been run there.
+        NotSetUp: `sf init` has not been run there.
         StorageFailed: the database cannot be used.
     """
-    from sf_mcp.core.errors import NotFound
+    from sf_mcp.core.errors import NotSetUp
     from sf_mcp.core.layout import Layout
     from sf_mcp.service.workspace import Workspace
 
     if not Layout(root).database.exists():
-        raise NotFound(f"{root} is not set up for Stoneforge.", remedy="Run `sf init` there first.")
+        raise NotSetUp(f"{root} is not set up for Stoneforge.", remedy="Run `sf init` there first.")
     return Services(Workspace(root, now))

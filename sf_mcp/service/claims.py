@@ -339,14 +339,13 @@ def _delivered(tx: Transaction, task: Task) -> Delivered:
 
 
 def _neighbours(tx: Transaction, task: Task) -> list[tuple[TaskId, str]]:
-    live = tasks.in_state(
-        tx.db, TaskState.CLAIMED, TaskState.WAITING, TaskState.IN_REVIEW, TaskState.STUCK
-    )
+    if not task.paths:
+        return []
     return [
-        (other.id, other.title)
-        for other in live
-        if other.id != task.id
-        and any(_overlap(mine, theirs) for mine in task.paths for theirs in other.paths)
+        (other_id, title)
+        for other_id, title, paths in tasks.declared_paths(tx.db)
+        if other_id != task.id
+        and any(_overlap(mine, theirs) for mine in task.paths for theirs in paths)
     ]
 
 

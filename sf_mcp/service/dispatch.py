@@ -24,7 +24,7 @@ from sf_mcp.core.models import (
 )
 from sf_mcp.core.states import LIVE_SESSIONS, QuestionState, SessionEvent, SessionState, TaskState
 from sf_mcp.service.claims import ClaimService, grant_lease
-from sf_mcp.service.fleet import parked_until, paused_reason
+from sf_mcp.service.pauses import parked_until, paused_reason
 from sf_mcp.service.requests import RequestService
 from sf_mcp.service.sessions import SessionService
 from sf_mcp.service.transaction import Transaction
@@ -214,6 +214,11 @@ class DispatchService:
         return session, token, message, False
 
     def _new_session(self, tx: Transaction, role: Role, subject: str) -> tuple[Session, str]:
+        session = self.new_session(tx, role, subject)
+        return session, self._sessions.mint(tx, role, session.id)
+
+    def new_session(self, tx: Transaction, role: Role, subject: str) -> Session:
+        """Add a session that is about to start; it has no token and holds nothing yet."""
         agents = self._workspace.settings.agents
         agent = {Role.WORKER: agents.worker, Role.STEWARD: agents.steward}.get(
             role, agents.director
@@ -242,7 +247,7 @@ class DispatchService:
             end_detail="",
         )
         SESSIONS.insert(tx.db, session)
-        return session, self._sessions.mint(tx, role, session.id)
+        return session
 
 
 def is_goal(question: Question) -> bool:

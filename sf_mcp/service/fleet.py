@@ -1,7 +1,5 @@
 """The fleet as a whole: paused or not, the overview, the event log."""
 
-from datetime import datetime
-
 from sf_mcp.core.identity import Caller
 from sf_mcp.core.models import Event, Role, SessionId
 from sf_mcp.core.overview import (
@@ -23,9 +21,9 @@ from sf_mcp.core.states import (
 )
 from sf_mcp.core.text import one_line
 from sf_mcp.service.merge_status import merge_status
+from sf_mcp.service.pauses import parked_until, paused_reason
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
-from sf_mcp.settings import quick_facts
 from sf_mcp.store import (
     events,
     facts,
@@ -67,6 +65,9 @@ class FleetService:
 
     def fleet_status(self, caller: Caller) -> Overview:
         """Return the overview."""
+        # Here, since yaml costs as much as all the rest of a short command.
+        from sf_mcp.settings import quick_facts
+
         facts_of_file = quick_facts(self._workspace.layout.config)
         with self._workspace.read() as tx:
             counts = tasks.count_by_state(tx.db)
@@ -140,18 +141,6 @@ class FleetService:
         """Return the number of the newest event."""
         with self._workspace.read() as tx:
             return events.newest_number(tx.db)
-
-
-def paused_reason(tx: Transaction) -> str:
-    """Return why no session is started; empty when the fleet is not paused."""
-    return facts.get(tx.db, "paused") or ""
-
-
-def parked_until(tx: Transaction) -> datetime | None:
-    """Return until when a limit keeps the fleet at rest; None when it does not."""
-    text = facts.get(tx.db, "parked_until")
-    until = datetime.fromisoformat(text) if text else None
-    return until if until is not None and until > tx.now else None
 
 
 def _target_line(tx: Transaction, branch: str) -> TargetLine:

@@ -1,20 +1,24 @@
 """What a merge request waits for, derived from the facts beside it; stored nowhere."""
 
+from typing import TYPE_CHECKING
+
 from sf_mcp.core.models import MergeRequest, Role
 from sf_mcp.core.states import MergeState
 from sf_mcp.service.transaction import Transaction
-from sf_mcp.settings import Settings
 from sf_mcp.store import merge_requests
 
+if TYPE_CHECKING:
+    from sf_mcp.settings import Settings
 
-def is_reviewed(tx: Transaction, request: MergeRequest, settings: Settings) -> bool:
+
+def is_reviewed(tx: Transaction, request: MergeRequest, settings: "Settings") -> bool:
     """Return whether the review that the configuration asks for has approved the pinned commit."""
     if not settings.agents.steward.review:
         return True
     return any(review.approved for review in merge_requests.reviews_of(tx.db, request))
 
 
-def is_released(tx: Transaction, request: MergeRequest, settings: Settings) -> bool:
+def is_released(tx: Transaction, request: MergeRequest, settings: "Settings") -> bool:
     """Return whether nobody's word is missing any more: review, and the person's if asked for."""
     if settings.agents.steward.auto_merge:
         return is_reviewed(tx, request, settings)
@@ -24,7 +28,7 @@ def is_released(tx: Transaction, request: MergeRequest, settings: Settings) -> b
     )
 
 
-def merge_status(tx: Transaction, request: MergeRequest, settings: Settings) -> str:
+def merge_status(tx: Transaction, request: MergeRequest, settings: "Settings") -> str:
     """Return one phrase: what the merge request waits for."""
     if request.state is not MergeState.OPEN:
         return request.state.value.replace("_", " ")

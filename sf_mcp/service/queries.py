@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from sf_mcp.core.errors import InvalidInput
 from sf_mcp.core.identity import Caller
 from sf_mcp.core.models import Oid, Task, TaskId
-from sf_mcp.core.overview import Why
 from sf_mcp.core.states import PlanState, SessionState, TaskState
-from sf_mcp.service.fleet import parked_until, paused_reason
+from sf_mcp.core.why import Why
 from sf_mcp.service.merge_status import merge_status
+from sf_mcp.service.pauses import parked_until, paused_reason
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import leases, merge_requests, plans, questions, sessions, tasks

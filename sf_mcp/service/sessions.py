@@ -18,6 +18,7 @@ from sf_mcp.core.states import (
 )
 from sf_mcp.core.text import one_line
 from sf_mcp.service.claims import ClaimService
+from sf_mcp.service.secret_files import read_secret, write_secret
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import facts, leases, questions, sessions, tasks
@@ -63,7 +64,7 @@ class SessionService:
         Raises:
             Unauthorized: it is unknown, or its session has ended.
         """
-        with self._workspace.read() as tx:
+        with self._workspace.peek() as tx:
             found = sessions.find_token(tx.db, token, tx.now)
             if found is None:
                 raise Unauthorized(
@@ -81,6 +82,33 @@ class SessionService:
         token = secrets.token_urlsafe(32)
         sessions.add_token(tx.db, token, role=role, session_id=session_id, at=tx.now)
         return token
+
+    def ensure_person_token(self, caller: Caller, *, renew: bool = False) -> bool:
+        """See that the person's token file holds a token that works; return whether it is a new one.
+
+        May be done beside a running server: tokens are read from the database at each request.
+
+        Raises:
+            StorageFailed: the file cannot be written.
+        """
+        caller.require(Role.PERSON, to="renew the person's token")
+        path = self._workspace.layout.person_token
+        if not renew and self._is_token(read_secret(path)):
+            path.chmod(0o600)
+            return False
+        # New one valid, file, old ones ended: after a crash anywhere the file's token works.
+        with self._workspace.write(caller) as tx:
+            token = self.mint(tx, Role.PERSON, None)
+        write_secret(path, token)
+        with self._workspace.write(caller) as tx:
+            sessions.revoke_person_tokens(tx.db, but=token)
+            tx.event("person_token_renewed")
+        return True
+
+    def _is_token(self, token: str) -> bool:
+        with self._workspace.read() as tx:
+            found = sessions.find_token(tx.db, token, tx.now)
+        return found is not None and found.role is Role.PERSON
 
     # -- what the launcher reports ----------------------------------------------------------------
 

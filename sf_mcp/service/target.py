@@ -19,9 +19,9 @@ from sf_mcp.core.models import (
     Oid,
 )
 from sf_mcp.core.states import MergeEvent, MergeState, TaskEvent
+from sf_mcp.git.command import GitFailed
 from sf_mcp.git.identity import SERVER as SERVER_IDENTITY
 from sf_mcp.git.merging import Merged, merge_trees
-from sf_mcp.git.command import GitFailed
 from sf_mcp.git.publishing import LeftAlone, publish_to_checkout, take_in
 from sf_mcp.git.remotes import Rejected, RejectedBecause, fetch_remote, push_to_remote
 from sf_mcp.git.repository import Repository

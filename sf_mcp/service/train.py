@@ -20,8 +20,8 @@ from sf_mcp.git.identity import identity
 from sf_mcp.git.merging import Conflicted, Merged, merge_trees
 from sf_mcp.git.repository import Repository
 from sf_mcp.service.checking import COULD_NOT_START, Checking, CheckingPlace
-from sf_mcp.service.fleet import paused_reason
 from sf_mcp.service.merge_status import is_released
+from sf_mcp.service.pauses import paused_reason
 from sf_mcp.service.plans import complete_if_over
 from sf_mcp.service.requests import RequestService
 from sf_mcp.service.target import TargetService

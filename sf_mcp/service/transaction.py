@@ -4,10 +4,9 @@ Each change of a stored state goes through its state machine here, with the row,
 time in step. Not here: what a change means, which the services decide.
 """
 
-import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sf_mcp.core import states
@@ -30,6 +29,7 @@ from sf_mcp.core.states import (
     TaskEvent,
 )
 from sf_mcp.store import events, leases, plans, tasks
+from sf_mcp.store.database import Connection
 from sf_mcp.store.merge_requests import MERGE_REQUESTS
 from sf_mcp.store.plans import PLANS
 from sf_mcp.store.questions import QUESTIONS
@@ -43,21 +43,30 @@ class Transaction:
     def __init__(
         self,
         *,
-        db: sqlite3.Connection,
+        db: Connection,
         now: datetime,
         actor: str,
+        may_write: bool,
         load_graph: Callable[["Transaction"], TaskGraph],
+        lease_term: Callable[[], timedelta],
     ) -> None:
         """`load_graph` gives the graph of the present rows, when it is first asked for."""
         self.db = db
         self.now = now
         self.actor = actor
+        self.may_write = may_write
+        self._lease_term = lease_term
         self._load_graph = load_graph
 
     @property
     def graph(self) -> TaskGraph:
         """The tasks and dependencies as they stand in this transaction."""
         return self._load_graph(self)
+
+    @property
+    def lease_end(self) -> datetime:
+        """When a lease that is granted or renewed now runs out."""
+        return self.now + self._lease_term()
 
     def event(self, kind: str, subject: str = "", **data: Any) -> None:
         """Tell what happened, beside the change itself."""

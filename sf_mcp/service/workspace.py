@@ -9,17 +9,22 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from sf_mcp.core.errors import StoneforgeError
 from sf_mcp.core.graph import TaskGraph
 from sf_mcp.core.identity import Caller
 from sf_mcp.core.layout import Layout
 from sf_mcp.service.transaction import Transaction
-from sf_mcp.settings import Settings, SettingsFile
+from sf_mcp.settings import SettingsFile
 from sf_mcp.store import calls, tasks
-from sf_mcp.store.database import Database
+from sf_mcp.store.database import Connection, Database
+
+if TYPE_CHECKING:
+    # Its module brings in pydantic, which costs as much as all the rest of a short command.
+    from sf_mcp.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +52,7 @@ class Workspace:
         self._here = threading.local()
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> "Settings":
         """The last good configuration."""
         return self.settings_file.current()
 
@@ -55,25 +60,64 @@ class Workspace:
     def write(self, caller: Caller) -> Generator[Transaction]:
         """Run one use case: all of its changes, their events and the graph's, or none.
 
-        Inside another `write` of this thread it is part of that one.
+        Inside another `write` of this thread it is part of that one, so an error in it must leave
+        the outer one too. Inside a `read` it is a mistake of ours.
         """
-        if (outer := getattr(self._here, "transaction", None)) is not None:
+        if (outer := self._open_transaction()) is not None:
+            if not outer.may_write:
+                raise RuntimeError("a use case writes inside a read")
             yield outer
             return
-        try:
-            with self.database.write() as db:
-                transaction = Transaction(
-                    db=db, now=self.now(), actor=caller.name, load_graph=self._loaded_graph
-                )
-                self._here.transaction = transaction
+        with (
+            self.database.write(on_failed_commit=self._drop_graph) as db,
+            self._graph_in_step(db),
+        ):
+            before = db.total_changes
+            with self._entered(self._transaction(db, caller.name, may_write=True)) as transaction:
                 yield transaction
-        except BaseException:
-            self._graph = None
-            raise
+            is_changed = db.total_changes != before
+        # One that changed nothing must wake nobody, or looking for work would never rest.
+        if is_changed:
+            for listener in self.on_commit:
+                listener()
+
+    def _open_transaction(self) -> Transaction | None:
+        return getattr(self._here, "transaction", None)
+
+    @contextmanager
+    def _entered(self, transaction: Transaction) -> Generator[Transaction]:
+        self._here.transaction = transaction
+        try:
+            yield transaction
         finally:
             self._here.transaction = None
-        for listener in self.on_commit:
-            listener()
+
+    def _transaction(self, db: Connection, actor: str, *, may_write: bool) -> Transaction:
+        return Transaction(
+            db=db,
+            now=self.now(),
+            actor=actor,
+            may_write=may_write,
+            load_graph=self._loaded_graph,
+            lease_term=lambda: timedelta(seconds=self.settings.orchestrator.lease_seconds),
+        )
+
+    def _drop_graph(self) -> None:
+        self._graph = None
+
+    @contextmanager
+    def _graph_in_step(self, db: Connection) -> Generator[None]:
+        """Drop the graph when a transaction fails that had changed anything by then.
+
+        A plain refusal changes no row, and the graph's own refusals change nothing in it.
+        """
+        before = db.total_changes
+        try:
+            yield
+        except BaseException as error:
+            if db.total_changes != before or not isinstance(error, StoneforgeError):
+                self._drop_graph()
+            raise
 
     def recorded(self, call: Call) -> Any | None:
         """Return the result of the same call, when it was carried out before.
@@ -99,12 +143,21 @@ class Workspace:
 
     @contextmanager
     def read(self) -> Generator[Transaction]:
-        """Look at one consistent state."""
-        if (outer := getattr(self._here, "transaction", None)) is not None:
+        """Look at one consistent state: the open transaction's, inside one of this thread."""
+        if (outer := self._open_transaction()) is not None:
             yield outer
             return
-        with self.database.read() as db:
-            yield Transaction(db=db, now=self.now(), actor="", load_graph=self._loaded_graph)
+        with (
+            self.database.read() as db,
+            self._entered(self._transaction(db, "", may_write=False)) as transaction,
+        ):
+            yield transaction
+
+    @contextmanager
+    def peek(self) -> Generator[Transaction]:
+        """Look without waiting for a writer, for the event loop's own short look-ups."""
+        with self.database.peek() as db:
+            yield self._transaction(db, "", may_write=False)
 
     def _loaded_graph(self, transaction: Transaction) -> TaskGraph:
         if self._graph is None:

@@ -71,7 +71,7 @@ def newest_verdict(db: sqlite3.Connection, tree: Oid, check: str, command: str) 
     """Return what this check last said of this tree."""
     return VERDICTS.first(
         db,
-        'tree = ? AND "check" = ? AND command = ? ORDER BY created_at DESC',
+        'tree = ? AND "check" = ? AND command = ? ORDER BY rowid DESC',
         tree,
         check,
         command,
@@ -80,4 +80,4 @@ def newest_verdict(db: sqlite3.Connection, tree: Oid, check: str, command: str) 
 
 def verdicts_on(db: sqlite3.Connection, tree: Oid) -> list[Verdict]:
     """Return every verdict on the tree, oldest first."""
-    return VERDICTS.select(db, "tree = ? ORDER BY created_at", tree)
+    return VERDICTS.select(db, "tree = ? ORDER BY rowid", tree)

@@ -88,9 +88,9 @@ def end(db: sqlite3.Connection, number: int, at: datetime, kind: EndKind, detail
 def count_failures(db: sqlite3.Connection, subject: str, since: datetime | None) -> int:
     """Return how many attempts since then ended in a real failure."""
     kinds = sorted(kind.value for kind in FAILURES)
+    marks = ", ".join("?" * len(kinds))
     row = db.execute(
-        f'SELECT count(*) FROM leases WHERE subject = ? AND "end" IN ({", ".join("?" * len(kinds))})'
-        " AND ended_at > ?",
+        f'SELECT count(*) FROM leases WHERE subject = ? AND "end" IN ({marks}) AND ended_at > ?',
         (subject, *kinds, to_column(since) if since else ""),
     )
     return int(row.fetchone()[0])

@@ -56,7 +56,7 @@ def reviews_of(db: sqlite3.Connection, request: MergeRequest) -> list[Review]:
     """Return the reviews that hold: those of the commit pinned now, oldest first."""
     return REVIEWS.select(
         db,
-        'merge_request_id = ? AND "commit" = ? ORDER BY created_at',
+        'merge_request_id = ? AND "commit" = ? ORDER BY rowid',
         request.id,
         request.commit,
     )
@@ -64,7 +64,7 @@ def reviews_of(db: sqlite3.Connection, request: MergeRequest) -> list[Review]:
 
 def repair_notes(db: sqlite3.Connection, task_id: TaskId) -> list[RepairNote]:
     """Return why the task was sent back, each time, oldest first."""
-    return REPAIR_NOTES.select(db, "task_id = ? ORDER BY created_at", task_id)
+    return REPAIR_NOTES.select(db, "task_id = ? ORDER BY rowid", task_id)
 
 
 def count_send_backs(db: sqlite3.Connection, task_id: TaskId, since: datetime | None) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import datetime
 from enum import StrEnum
-from functools import partial
+from functools import cached_property, partial
 from types import NoneType, UnionType
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
@@ -66,14 +66,32 @@ class Table(Generic[T]):
         self.name = name
         self.of = of
         self.key = key
-        hints = get_type_hints(of)
         self._columns = tuple(field.name for field in fields(of))  # type: ignore[arg-type]
-        self._read = tuple((name, _converter(hints[name])) for name in self._columns)
-        quoted = ", ".join(f'"{column}"' for column in self._columns)
-        self._select = f"SELECT {quoted} FROM {name}"
-        self._insert = f"INSERT INTO {name} ({quoted}) VALUES ({', '.join('?' * len(hints))})"
+
+    # Worked out when first asked for: a short command touches one or two tables.
+
+    @cached_property
+    def _read(self) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+        hints = get_type_hints(self.of)
+        return tuple((name, _converter(hints[name])) for name in self._columns)
+
+    @cached_property
+    def _quoted(self) -> str:
+        return ", ".join(f'"{column}"' for column in self._columns)
+
+    @cached_property
+    def _select(self) -> str:
+        return f"SELECT {self._quoted} FROM {self.name}"
+
+    @cached_property
+    def _insert(self) -> str:
+        marks = ", ".join("?" * len(self._columns))
+        return f"INSERT INTO {self.name} ({self._quoted}) VALUES ({marks})"
+
+    @cached_property
+    def _update(self) -> str:
         assignments = ", ".join(f'"{column}" = ?' for column in self._columns)
-        self._update = f'UPDATE {name} SET {assignments} WHERE "{key}" = ?'
+        return f'UPDATE {self.name} SET {assignments} WHERE "{self.key}" = ?'
 
     def value(self, row: sqlite3.Row) -> T:
         """Return the row as a value."""

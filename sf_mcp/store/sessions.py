@@ -1,6 +1,5 @@
 """Sessions, and the hashed tokens they connect with, as rows."""
 
-import hashlib
 import sqlite3
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,7 +31,7 @@ def get(db: sqlite3.Connection, id_or_name: str) -> Session:
         NotFound: there is none.
     """
     session = SESSIONS.get(db, id_or_name) or SESSIONS.first(
-        db, "name = ? ORDER BY created_at DESC", id_or_name
+        db, "name = ? ORDER BY created_at DESC, rowid DESC", id_or_name
     )
     if session is None:
         raise NotFound(
@@ -44,7 +43,7 @@ def get(db: sqlite3.Connection, id_or_name: str) -> Session:
 def in_state(db: sqlite3.Connection, *states: SessionState) -> list[Session]:
     """Return the sessions in any of these states, oldest first."""
     marks = ", ".join("?" * len(states))
-    return SESSIONS.select(db, f"state IN ({marks}) ORDER BY created_at", *states)
+    return SESSIONS.select(db, f"state IN ({marks}) ORDER BY created_at, rowid", *states)
 
 
 def alive(db: sqlite3.Connection) -> list[Session]:
@@ -54,7 +53,7 @@ def alive(db: sqlite3.Connection) -> list[Session]:
 
 def newest_on(db: sqlite3.Connection, subject: str) -> list[Session]:
     """Return the sessions started for this subject, newest first."""
-    return SESSIONS.select(db, "subject = ? ORDER BY created_at DESC", subject)
+    return SESSIONS.select(db, "subject = ? ORDER BY created_at DESC, rowid DESC", subject)
 
 
 def free_name(db: sqlite3.Connection, role: Role) -> str:
@@ -71,6 +70,9 @@ def free_name(db: sqlite3.Connection, role: Role) -> str:
 
 def hashed(token: str) -> str:
     """Return what is stored of a token: tokens are random, so a plain SHA-256 is enough."""
+    # Here, since it loads OpenSSL, which a short command has no use for.
+    import hashlib
+
     return hashlib.sha256(token.encode()).hexdigest()
 
 
@@ -107,6 +109,14 @@ def find_token(db: sqlite3.Connection, token: str, now: datetime) -> Token | Non
 def revoke_tokens(db: sqlite3.Connection, session_id: SessionId) -> None:
     """End every token of the session."""
     db.execute("DELETE FROM tokens WHERE session_id = ?", (session_id,))
+
+
+def revoke_person_tokens(db: sqlite3.Connection, *, but: str) -> None:
+    """End every token of the person but this one."""
+    db.execute(
+        "DELETE FROM tokens WHERE role = 'person' AND session_id IS NULL AND hash <> ?",
+        (hashed(but),),
+    )
 
 
 def total_cost(db: sqlite3.Connection, subject: str | None = None) -> float:

@@ -1,5 +1,6 @@
 """Tasks and dependencies as rows."""
 
+import json
 import sqlite3
 from collections.abc import Iterator
 
@@ -116,6 +117,15 @@ def dependency_rows(db: sqlite3.Connection) -> Iterator[tuple[TaskId, TaskId]]:
     """Yield every (task, the task it depends on)."""
     for task_id, depends_on in db.execute("SELECT task_id, depends_on FROM dependencies"):
         yield TaskId(task_id), TaskId(depends_on)
+
+
+def declared_paths(db: sqlite3.Connection) -> list[tuple[TaskId, str, tuple[str, ...]]]:
+    """Return id, title and declared paths of the tasks that are being worked on and declare any."""
+    rows = db.execute(
+        "SELECT id, title, paths FROM tasks WHERE paths <> '[]'"
+        " AND state IN ('claimed', 'waiting', 'in_review', 'stuck') ORDER BY number"
+    )
+    return [(TaskId(row[0]), row[1], tuple(json.loads(row[2]))) for row in rows]
 
 
 def count_by_state(db: sqlite3.Connection) -> dict[TaskState, int]:

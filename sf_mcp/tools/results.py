@@ -3,7 +3,7 @@
 from pydantic import BaseModel, Field
 
 from sf_mcp.core.models import Task
-from sf_mcp.core.overview import Why
+from sf_mcp.core.why import Why
 from sf_mcp.service.claims import Brief
 
 PAGE_CHARACTERS = 10_000

@@ -54,7 +54,7 @@ class Api:
 
         async def endpoint(request: Request) -> Response:
             try:
-                caller = await self._caller(request)
+                caller = self._caller(request)
                 body = await request.body()
                 result = await handle(caller, _arguments(body), request)
             except json.JSONDecodeError as error:
@@ -69,13 +69,13 @@ class Api:
 
         return endpoint
 
-    async def _caller(self, request: Request) -> Caller:
+    def _caller(self, request: Request) -> Caller:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthorized(
                 "The request carries no token.", remedy="Use `sf`, which sends the person's own."
             )
-        return await self._in_thread(self._services.sessions.authenticate, token)
+        return self._services.sessions.authenticate(token)
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await anyio.to_thread.run_sync(function, *arguments, limiter=self._threads)
@@ -86,7 +86,7 @@ class Api:
         function = _validated(operations.method(self._services, name))
         return await self._in_thread(functools.partial(function, caller, **arguments))
 
-    async def _poll(self, caller: Caller, arguments: dict[str, Any], _: Request) -> Any:
+    async def _poll(self, caller: Caller, arguments: dict[str, Any], request: Request) -> Any:
         """Wait for something that the launcher has to do: start a session, or stop one."""
         caller.require(Role.PERSON, to="run the fleet")
         running = [str(one) for one in arguments.get("running", [])]
@@ -94,8 +94,10 @@ class Api:
         may_start = bool(arguments.get("may_start", True))
 
         async def look() -> Any | None:
+            # An order that nobody is there to take would hold its task until the lease expires.
+            may_order = may_start and not await request.is_disconnected()
             seen = await self._in_thread(
-                self._services.launcher.directives, caller, running, may_start
+                self._services.launcher.directives, caller, running, may_order
             )
             return seen if seen.has_news else None
 

@@ -18,7 +18,6 @@ from tests.git.builders_repositories import (
     a_project,
     a_repository,
     commit,
-    files_of,
     git,
     is_clean,
     project_of,

@@ -24,7 +24,7 @@ LOCKS = [
 def make_old(path: Path, seconds: float) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
-    os.utime(path, (time.time() - seconds,) * 2)
+    os.utime(path, (time.time() - seconds, time.time() - seconds))
     return path
 
 

@@ -29,6 +29,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from launcher.core.command_line import HeadlessSession, headless_command, session_environment
 from launcher.core.stream import Event, TurnResult, parse_line
+from launcher.rehearsal.messages import RequestKind
+from launcher.rehearsal.recording import RequestRecord
 from launcher.rehearsal.scripted_api import ScriptedApi
 from sf_mcp.core.models import Role, SessionId
 
@@ -42,16 +44,16 @@ WAIT_SECONDS = 30.0
 def client_binary() -> str:
     """Return the path of Claude Code: `SF_CLAUDE`, else the one in claude-agent-sdk."""
     named = os.environ.get("SF_CLAUDE")
-    if named:
+    if named and Path(named).is_file():
         return named
     spec = importlib.util.find_spec("claude_agent_sdk")
-    if spec is not None and spec.origin is not None:
+    if not named and spec is not None and spec.origin is not None:
         bundled = Path(spec.origin).parent / "_bundled" / "claude"
         if bundled.exists():
             return str(bundled)
     pytest.fail(
-        "There is no Claude Code to test against: pip install 'stoneforge-mcp[claude]', "
-        "or set SF_CLAUDE to the path of a claude binary.",
+        f"There is no Claude Code {named or 'to test against'}: pip install "
+        "'stoneforge-mcp[claude]', or set SF_CLAUDE to the path of a claude binary.",
         pytrace=False,
     )
 
@@ -176,9 +178,10 @@ class SmallServer:
 
     def __init__(self) -> None:
         self.hooks: list[dict[str, Any]] = []
-        self.hook_tokens: set[str] = set()
-        self.answers: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        """What a hook is answered: by session and event, the first one each time."""
+        self.hook_tokens: dict[str, set[str]] = {}
+        """What each session sent as `Authorization`."""
+        self.answers: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+        """What a hook is answered, once each: by session, event and tool (empty for none)."""
         self.calls: list[str] = []
         self.stalled = threading.Event()
         self._let_go = threading.Event()
@@ -237,15 +240,23 @@ class SmallServer:
             self._let_go.wait(WAIT_SECONDS)
             return "done"
 
+        def approve_merge() -> str:
+            """Approve a merge."""
+            self.calls.append("approve_merge")
+            return "approved"
+
         server.add_tool(claim_task)
         server.add_tool(stall)
+        server.add_tool(approve_merge)
         mcp_app = server.streamable_http_app()
 
         async def hook(request: Request) -> Response:
-            self.hook_tokens.add(request.headers.get("authorization", ""))
             said = json.loads(await request.body())
+            tokens = self.hook_tokens.setdefault(said["session_id"], set())
+            tokens.add(request.headers.get("authorization", ""))
             self.hooks.append(said)
-            waiting = self.answers.get((said["session_id"], said["hook_event_name"]), [])
+            key = (said["session_id"], said["hook_event_name"], said.get("tool_name", ""))
+            waiting = self.answers.get(key, [])
             return JSONResponse(waiting.pop(0) if waiting else {})
 
         @contextlib.asynccontextmanager
@@ -304,8 +315,17 @@ class Bench:
 
     def start(self, session: HeadlessSession, **environment: str) -> Client:
         """Start `session` in its worktree."""
-        return Client(
-            headless_command(session),
-            cwd=Path(session.worktree),
-            env=client_environment(self.home, self.api.url, **environment),
-        )
+        return self.run(headless_command(session), cwd=Path(session.worktree), **environment)
+
+    def run(self, command: Sequence[str], *, cwd: Path, **environment: str) -> Client:
+        """Start any command line of Claude Code in the test's environment."""
+        env = client_environment(self.home, self.api.url, **environment)
+        return Client(command, cwd=cwd, env=env)
+
+    def asked_by(self, session: str) -> list[RequestRecord]:
+        """Return what `session` asked the model, counts and titles aside."""
+        return [
+            record
+            for record in self.api.requests
+            if record.session == session and record.kind is RequestKind.MAIN
+        ]

@@ -28,6 +28,8 @@ TOOLS = {
 
 Message = dict[str, Any]
 
+CLAIM_AND_SAY: list[Message] = [{"tools": [{"name": "claim_task"}]}, {"text": "claimed"}]
+
 
 def a_script(*attempts: Sequence[dict[str, Any]], **fields: Any) -> Script:
     return Script.model_validate({"attempts": [list(steps) for steps in attempts], **fields})
@@ -352,9 +354,8 @@ def test_a_client_that_leaves_while_it_waits_gets_the_same_step_later() -> None:
 
 
 def test_a_call_that_the_client_has_forgotten_is_made_again() -> None:
-    """After a kill in the middle of a tool, `--resume` leaves the dangling call out."""
-    steps = [{"tools": [{"name": "claim_task"}]}, {"text": "claimed"}]
-    with ScriptedApi([a_script(steps)]) as api:
+    """Killed at once after the answer, `--resume` does not know of the call."""
+    with ScriptedApi([a_script(CLAIM_AND_SAY)]) as api:
         session = Session(api, "a")
         session.ask()
         session.messages.append(user("You were interrupted."))
@@ -364,9 +365,20 @@ def test_a_call_that_the_client_has_forgotten_is_made_again() -> None:
         assert session.go_on(again, result(again.call["id"], "T1")).text == "claimed"
 
 
+def test_a_call_that_a_kill_cut_off_is_made_again() -> None:
+    """Killed in the middle of the call, `--resume` gives it a result that says so."""
+    cut_off = "[Tool call interrupted: the session ended before this call's result was recorded]"
+    with ScriptedApi([a_script(CLAIM_AND_SAY)]) as api:
+        session = Session(api, "a")
+        first = session.ask()
+        again = session.go_on(first, result(first.call["id"], cut_off))
+
+        assert again.call["name"] == "mcp__sf__claim_task"
+        assert session.go_on(again, result(again.call["id"], "T1")).text == "claimed"
+
+
 def test_a_summary_does_not_make_the_last_call_forgotten() -> None:
-    steps = [{"tools": [{"name": "claim_task"}]}, {"text": "claimed"}]
-    with ScriptedApi([a_script(steps)]) as api:
+    with ScriptedApi([a_script(CLAIM_AND_SAY)]) as api:
         session = Session(api, "a")
         session.ask()
         session.messages = [user("Your task is to create a detailed summary of it.")]

@@ -1,6 +1,7 @@
 """Lines of Claude Code's output, as 2.1.330 writes them, and what is known after them."""
 
 import json
+import math
 from datetime import UTC, datetime
 from functools import reduce
 
@@ -308,7 +309,7 @@ def test_a_turn_is_active_from_its_start_to_its_result() -> None:
 def test_costs_of_turns_add_up_although_the_total_carries_over_from_before_a_resume() -> None:
     seen = observed(INIT, ended(total_cost_usd=7.0), INIT, ended(total_cost_usd=7.05))
 
-    assert seen.cost_usd == pytest.approx(0.1)  # pyright: ignore[reportUnknownMemberType]
+    assert math.isclose(seen.cost_usd, 0.1)
 
 
 def test_an_older_clients_total_is_not_added_up() -> None:

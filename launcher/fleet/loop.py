@@ -1,0 +1,220 @@
+"""The fleet's loop: ask for work, start it at once, stop what should stop, leave nothing behind.
+
+Rule 1: a launcher never adopts. What a predecessor left running is ended and reported before the
+first order is asked for.
+Rule 2: whatever the server takes for alive and this launcher does not run is a stray, left by a
+lost answer or a refused report; it is ended and reported.
+"""
+
+import logging
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from launcher.core.ends import PARKS_FLEET, End
+from launcher.core.restarts import fleet_pause
+from launcher.fleet.orders import Order, Recorded, recorded
+from launcher.fleet.server import Say, Server
+from launcher.fleet.session import GRACE_SECONDS, Session, Surroundings
+from sf_mcp import process
+from sf_mcp.client import Refused
+from sf_mcp.clock import utc_now
+from sf_mcp.core.errors import ServerUnreachable, StoneforgeError
+from sf_mcp.core.layout import Layout
+from sf_mcp.core.models import EndKind, SessionId
+from sf_mcp.core.states import LIVE_SESSIONS
+from sf_mcp.settings import SettingsFile
+
+logger = logging.getLogger(__name__)
+
+STOP_PATIENCE_SECONDS = 5.0
+KILL_PATIENCE_SECONDS = 1.0
+LOST_PAUSE_SECONDS = 0.5
+"""Between two polls of a server that does not answer; a call of it takes its own time besides."""
+
+
+class Fleet:
+    """All sessions of one project, run by this process."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        server: Server,
+        *,
+        claude: str,
+        environ: Mapping[str, str],
+        say: Say,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Run the project at `layout` with this Claude Code; `environ` is what sessions inherit."""
+        self._server = server
+        self._say = say
+        self._on_change = on_change
+        self._around = Surroundings(
+            layout=layout,
+            server=server,
+            settings=SettingsFile(layout.config),
+            claude=claude,
+            environ=environ,
+            on_change=on_change,
+        )
+        self._sessions: dict[SessionId, Session] = {}
+        self._stopping = anyio.Event()
+        self._polling: anyio.CancelScope | None = None
+        self._pauses = 0
+        """Since a session last came to a good end."""
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """The sessions that run now, oldest first."""
+        return tuple(self._sessions.values())
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was told to end."""
+        return self._stopping.is_set()
+
+    def stop(self, reason: str) -> None:
+        """Start nothing more; interrupt and end every session, its work kept."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        self._server.hurry(STOP_PATIENCE_SECONDS)
+        self._say("fleet_stopping", f"{reason} {len(self._sessions)} sessions are being ended.")
+        if self._polling is not None:
+            self._polling.cancel()
+        for session in self.sessions:
+            session.stop(EndKind.STOPPED, "the fleet was stopped")
+
+    def kill(self) -> None:
+        """End every process now."""
+        self.stop("Ending at once.")
+        self._server.hurry(KILL_PATIENCE_SECONDS)
+        for session in self.sessions:
+            session.kill()
+
+    async def run(self) -> None:
+        """Run until stopped; on return no process of the fleet is left.
+
+        Raises:
+            StoneforgeError: the server refuses this launcher, or was gone for too long.
+        """
+        await self._end_strays("the launcher was restarted")
+        failure: StoneforgeError | None = None
+        async with anyio.create_task_group() as group:
+            try:
+                await self._dispatch(group)
+            except StoneforgeError as error:
+                failure = error
+                self.stop(str(error))
+        if failure is not None:
+            raise failure
+        try:
+            # An order that was under way when the poll was broken off.
+            await self._end_strays("the fleet was stopped")
+        except StoneforgeError as error:
+            logger.warning("the last look at the sessions failed: %s", error)
+
+    # -- dispatch ----------------------------------------------------------------------------------
+
+    async def _dispatch(self, group: anyio.abc.TaskGroup) -> None:
+        was_lost = False
+        while not self._stopping.is_set():
+            running = [one.order.session_id for one in self.sessions if not one.is_stopping]
+            with anyio.CancelScope() as self._polling:
+                try:
+                    found = await self._server.poll(running)
+                except ServerUnreachable:
+                    was_lost = True
+                    self._server.require_hope()
+                    await anyio.sleep(LOST_PAUSE_SECONDS)
+                    continue
+                for session_id, reason in found.stops.items():
+                    if session_id in self._sessions:
+                        self._sessions[session_id].stop(EndKind.STOPPED, reason)
+                if found.order is not None:
+                    self._start(group, found.order)
+                if was_lost or (found.order is None and not found.stops):
+                    await self._end_strays("its process is gone")
+                    was_lost = False
+
+    def _start(self, group: anyio.abc.TaskGroup, order: Order) -> None:
+        session = Session(order, self._around)
+        self._sessions[order.session_id] = session
+        if self._stopping.is_set():
+            session.stop(EndKind.STOPPED, "the fleet was stopped")
+        group.start_soon(self._run, session)
+
+    async def _run(self, session: Session) -> None:
+        try:
+            end = await session.run()
+        except Exception as error:  # one session's root: the others go on
+            logger.exception("the session %s failed inside the launcher", session.name)
+            end = End(kind=EndKind.STOPPED, sentence=f"The launcher failed: {error!r}.")
+        try:
+            await self._report_end(session, end)
+        finally:
+            del self._sessions[session.order.session_id]
+            self._on_change()
+
+    async def _report_end(self, session: Session, end: End) -> None:
+        resets_at = ""
+        if end.kind in PARKS_FLEET:
+            until = fleet_pause(
+                end.kind,
+                end.resets_at,
+                now=utc_now(),
+                pauses=self._pauses,
+                random=random.random(),  # noqa: S311
+            )
+            resets_at = until.isoformat() if until is not None else ""
+            self._pauses += 1
+        elif session.seen.turns_ended:
+            self._pauses = 0
+        try:
+            await self._server.call(
+                "session_ended",
+                session_id=session.order.session_id,
+                kind=end.kind.value,
+                detail=end.sentence,
+                resets_at=resets_at,
+            )
+        except StoneforgeError as error:
+            # It becomes a stray, and its end is reported later or by the next launcher.
+            self._say("report_failed", f"The end of {session.name} is not recorded yet: {error}")
+
+    # -- strays ------------------------------------------------------------------------------------
+
+    async def _end_strays(self, reason: str) -> None:
+        """End and report what the server takes for alive and is not run here.
+
+        Called only while no poll is under way, so that no order is on its way to us.
+        """
+        listed = await self._server.call("list_sessions")
+        strays = [
+            recorded(one)
+            for one in listed
+            if one["state"] in LIVE_SESSIONS and one["id"] not in self._sessions
+        ]
+        async with anyio.create_task_group() as group:
+            for stray in strays:
+                group.start_soon(self._end_stray, stray, reason)
+
+    async def _end_stray(self, stray: Recorded, reason: str) -> None:
+        lived = await anyio.to_thread.run_sync(
+            lambda: process.end_group(stray.pid, stray.process_started, grace_seconds=GRACE_SECONDS)
+        )
+        if lived:
+            self._say("stray_ended", f"{stray.name} (process {stray.pid}) was left over; ended.")
+        try:
+            await self._server.call(
+                "session_ended",
+                session_id=stray.session_id,
+                kind=EndKind.STOPPED.value,
+                detail=reason,
+            )
+        except (Refused, ServerUnreachable) as error:
+            self._say("report_failed", f"The end of {stray.name} is not recorded yet: {error}")

@@ -1,0 +1,103 @@
+"""What the server is told of a running session: that it lives, and what its stream says."""
+
+import logging
+from collections.abc import Callable
+
+import anyio
+
+from launcher.core.observation import Observation
+from launcher.fleet.orders import Order
+from launcher.fleet.server import Server
+from sf_mcp.client import Refused
+from sf_mcp.core.errors import ServerUnreachable
+
+logger = logging.getLogger(__name__)
+
+PAUSE_SECONDS = 1.0
+"""Between two reports of one session, however much it says."""
+FILL_STEP = 0.05
+"""A context that has grown by this share of its window is reported at once: the hooks, which ask
+for the handoff, go by what was reported."""
+USUAL_WINDOW = 200_000
+
+
+class Report:
+    """Reports one session while it runs; each report also renews its lease."""
+
+    def __init__(
+        self,
+        order: Order,
+        server: Server,
+        observed: Callable[[], tuple[Observation, bool]],
+        *,
+        renewal_seconds: float,
+    ) -> None:
+        """`observed` gives what is known and whether a turn is active."""
+        self._order = order
+        self._server = server
+        self._observed = observed
+        self._renewal_seconds = renewal_seconds
+        self._model: str | None = None
+        self._has_news = anyio.Event()
+        self._is_urgent = anyio.Event()
+        self._is_closed = False
+        self._told_tokens = 0
+        self._calls = anyio.Lock()
+
+    def note(self) -> None:
+        """Something about the session has changed."""
+        self._has_news.set()
+        seen, _ = self._observed()
+        step = FILL_STEP * (seen.context_window or USUAL_WINDOW)
+        if seen.context_tokens - self._told_tokens >= step:
+            self._is_urgent.set()
+
+    def connected(self, model: str) -> None:
+        """The client has reached the server: it runs."""
+        self._model = model
+        self._has_news.set()
+        self._is_urgent.set()
+
+    def close(self) -> None:
+        """Report no more, once a report under way is through."""
+        self._is_closed = True
+        self._has_news.set()
+        self._is_urgent.set()
+
+    async def run(self) -> None:
+        """Report until closed."""
+        while not self._is_closed:
+            with anyio.move_on_after(self._renewal_seconds):
+                await self._has_news.wait()
+            await self.flush()
+            if self._is_closed:
+                return
+            with anyio.move_on_after(PAUSE_SECONDS):
+                await self._is_urgent.wait()
+
+    async def flush(self) -> None:
+        """Report what is known now. A server that does not answer is told the next time."""
+        async with self._calls:
+            self._has_news, self._is_urgent = anyio.Event(), anyio.Event()
+            seen, is_turn_active = self._observed()
+            try:
+                if self._model is not None:
+                    await self._server.call_once(
+                        "session_connected", session_id=self._order.session_id, model=self._model
+                    )
+                    self._model = None
+                await self._server.call_once(
+                    "session_heard",
+                    session_id=self._order.session_id,
+                    is_turn_active=is_turn_active,
+                    last_line=seen.last_line,
+                    context_tokens=seen.context_tokens,
+                    context_window=seen.context_window,
+                    # A process knows its own cost alone.
+                    cost_usd=self._order.cost_usd + seen.cost_usd,
+                )
+                self._told_tokens = seen.context_tokens
+            except ServerUnreachable:
+                self._has_news.set()
+            except Refused as error:
+                logger.warning("the report of %s was refused: %s", self._order.name, error)

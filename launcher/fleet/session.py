@@ -1,0 +1,439 @@
+"""One Claude Code process from its order to its reported end.
+
+Rule 1: the process is reported before it is told anything, and its end is reported only when its
+whole group is gone.
+Rule 2: alive, in a turn, and making progress are three facts; none is guessed from another.
+Rule 3: every wait is bounded, so that whatever the client does the session comes to an end.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum, auto
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from launcher.core.command_line import (
+    MCP_SERVER_NAME,
+    HeadlessSession,
+    headless_command,
+    session_environment,
+)
+from launcher.core.ends import End, Ending, classify
+from launcher.core.observation import Observation, fold
+from launcher.core.stream import Event, interrupt, parse_line, user_message
+from launcher.fleet.child import Child
+from launcher.fleet.orders import NextStep, Order, Verdict, verdict
+from launcher.fleet.report import Report
+from launcher.fleet.server import Server
+from launcher.prompts import write_prompt
+from sf_mcp.clock import utc_now
+from sf_mcp.core.errors import ServerUnreachable, StoneforgeError
+from sf_mcp.core.layout import Layout
+from sf_mcp.core.models import EndKind, Role
+from sf_mcp.settings import SettingsFile
+
+logger = logging.getLogger(__name__)
+
+START_SECONDS = 30.0
+"""From the spawn to the first word; a cold disk reads hundreds of megabytes in this time."""
+INTERRUPT_SECONDS = 5.0
+"""For an interrupted turn to end."""
+EXIT_SECONDS = 5.0
+"""For a client without input to end by itself; it takes some hundred milliseconds."""
+GRACE_SECONDS = 3.0
+"""Between TERM and KILL. With the two before it a stop takes at most 13 s and the KILL."""
+RENEWALS = 3
+"""Reports in the time of one lease: two may be lost."""
+LONG_LINE_BYTES = 200_000
+"""Longer lines are parsed in a thread: the loop serves other sessions meanwhile."""
+
+OUTSIDE_ENDS = frozenset(
+    {
+        EndKind.AUTHENTICATION,
+        EndKind.BAD_CONFIGURATION,
+        EndKind.USAGE_LIMIT,
+        EndKind.OVERLOADED,
+        EndKind.CONTEXT_FULL,
+        EndKind.OVER_BUDGET,
+    }
+)
+"""What ends a session at its turn's end without asking the server: another turn would end so too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What every session of a fleet shares."""
+
+    layout: Layout
+    server: Server
+    settings: SettingsFile
+    claude: str
+    environ: Mapping[str, str]
+    on_change: Callable[[], None] = lambda: None
+    """Called when something about a session has changed, for those who show it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A request to end a session."""
+
+    kind: EndKind
+    reason: str
+
+
+class _Happening(StrEnum):
+    """What a session at work has to react to next."""
+
+    STOP = auto()
+    TURN_ENDED = auto()
+    EXITED = auto()
+    FULL = auto()
+    SILENT = auto()
+
+
+class Session:
+    """One session's process and the conversation with it."""
+
+    def __init__(self, order: Order, around: Surroundings) -> None:
+        """Carry out `order`; nothing is started yet."""
+        self.order = order
+        self.seen = Observation()
+        self._around = around
+        self._server = around.server
+        self._child: Child | None = None
+        self._stop: Stop | None = None
+        self._is_over = False
+        """Its output has ended."""
+        self._expects_turn = False
+        """A message was sent that no turn's end has answered."""
+        self._turns_handled = 0
+        self._heard_at = 0.0
+        self._changed = anyio.Event()
+        self._interrupts = 0
+        lease_seconds = around.settings.current().orchestrator.lease_seconds
+        self._report = Report(
+            order, around.server, self._observed, renewal_seconds=lease_seconds / RENEWALS
+        )
+
+    @property
+    def name(self) -> str:
+        """What people call it: `worker-2`."""
+        return self.order.name
+
+    @property
+    def pid(self) -> int | None:
+        """Its process; None before there is one."""
+        return self._child.pid if self._child is not None else None
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was told to end."""
+        return self._stop is not None
+
+    @property
+    def is_turn_active(self) -> bool:
+        """Whether it works on something."""
+        return self._expects_turn or self.seen.is_turn_active
+
+    def stop(self, kind: EndKind, reason: str) -> None:
+        """Ask it to end: its turn is interrupted, its files are kept. Repeated, it changes nothing."""
+        if self._stop is None:
+            self._stop = Stop(kind, reason)
+            self._wake()
+
+    def kill(self) -> None:
+        """End its process group at once."""
+        self.stop(EndKind.STOPPED, "killed on request")
+        if self._child is not None:
+            self._child.kill()
+
+    async def run(self) -> End:
+        """Run it until its whole process group is gone, and return how it ended."""
+        try:
+            self._child = child = await self._start()
+        except OSError as error:
+            return _not_started(error, self._around.claude)
+        except StoneforgeError as error:
+            return End(kind=EndKind.FAILED_TO_START, sentence=str(error))
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._listen, child)
+                group.start_soon(self._report.run)
+                try:
+                    end = await self._guarded(child)
+                finally:
+                    await child.end_group(grace_seconds=GRACE_SECONDS)
+                    self._report.close()
+            return end
+        finally:
+            await child.end_group(grace_seconds=GRACE_SECONDS)
+            child.close()
+
+    async def _guarded(self, child: Child) -> End:
+        try:
+            await self._server.call(
+                "session_started",
+                session_id=self.order.session_id,
+                pid=child.pid,
+                process_started=child.started,
+                log_path=str(self.log_path),
+            )
+            return await self._converse(child)
+        except StoneforgeError as error:
+            # The server refuses or is gone for good: not this session's failure.
+            return End(kind=EndKind.STOPPED, sentence=f"It could not go on: {error}")
+
+    # -- the process -------------------------------------------------------------------------------
+
+    @property
+    def log_path(self) -> Path:
+        """Where everything that it says is kept."""
+        name = f"{self.order.name}-{self.order.session_id[:8]}.jsonl"
+        return self._around.layout.logs / "sessions" / name
+
+    async def _start(self) -> Child:
+        order, around = self.order, self._around
+        address = self._server.address
+        if address is None:
+            raise ServerUnreachable("The server has gone.", remedy="Start it with `sf serve`.")
+        is_worker = order.role is Role.WORKER
+        command = headless_command(
+            HeadlessSession(
+                claude=around.claude,
+                role=order.role,
+                session_id=order.session_id,
+                is_resumed=order.is_resume,
+                model=order.model,
+                mcp_url=f"{address.url}/{order.role.value}/mcp",
+                hook_url=f"{address.url}/hooks",
+                worktree=str(order.cwd),
+                prompt_file=str(write_prompt(around.layout, order.role)),
+                allowed_tools=(
+                    around.settings.current().agents.worker.allowed_tools if is_worker else ()
+                ),
+            )
+        )
+        environment = session_environment(
+            around.environ,
+            token=order.token,
+            author_name=order.environment.get("GIT_AUTHOR_NAME", ""),
+            author_email=order.environment.get("GIT_AUTHOR_EMAIL", ""),
+            extra=order.environment,
+        )
+        return await Child.start(command, cwd=order.cwd, env=environment, log=self.log_path)
+
+    async def _listen(self, child: Child) -> None:
+        async for line in child.lines():
+            if len(line) > LONG_LINE_BYTES:
+                event: Event = await anyio.to_thread.run_sync(parse_line, line)
+            else:
+                event = parse_line(line)
+            turns = self.seen.turns_ended
+            self.seen = fold(self.seen, event)
+            if self.seen.turns_ended > turns:
+                self._expects_turn = False
+            self._heard_at = anyio.current_time()
+            self._report.note()
+            self._wake()
+        self._is_over = True
+        self._wake()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+        self._around.on_change()
+
+    async def _wait_until(self, is_so: Callable[[], bool], seconds: float) -> bool:
+        with anyio.move_on_after(seconds):
+            while not is_so():
+                await self._changed.wait()
+        return is_so()
+
+    def _observed(self) -> tuple[Observation, bool]:
+        return self.seen, self.is_turn_active and not self._is_over
+
+    # -- the conversation --------------------------------------------------------------------------
+
+    async def _converse(self, child: Child) -> End:
+        """Feed the client until it has reached an outcome or has to go."""
+        await self._tell(child, self.order.message)
+        if (end := await self._connect(child)) is not None:
+            return end
+        while True:
+            match await self._next():
+                case _Happening.STOP:
+                    return await self._carry_out_stop(child)
+                case _Happening.EXITED:
+                    return await self._end_of_exited(child)
+                case _Happening.FULL:
+                    return await self._take_over(child)
+                case _Happening.SILENT:
+                    seconds = self._around.settings.current().orchestrator.turn_timeout_seconds
+                    await self._interrupt(child)
+                    return await self._finish(
+                        child, EndKind.TIMED_OUT, f"Nothing was heard for {seconds} s."
+                    )
+                case _Happening.TURN_ENDED:
+                    if (end := await self._after_turn(child)) is not None:
+                        return end
+
+    async def _tell(self, child: Child, message: str) -> None:
+        self._expects_turn = True
+        self._heard_at = anyio.current_time()
+        try:
+            await child.send(user_message(message))
+        except OSError as error:
+            # It is ending or hangs: the one is seen in its output, the other by its silence.
+            logger.info("%s took no message: %s", self.name, error)
+
+    async def _connect(self, child: Child) -> End | None:
+        """Wait for the client's first word; return the end if it cannot work."""
+        await self._wait_until(
+            lambda: bool(self.seen.session_id) or self._is_over or self._stop is not None,
+            START_SECONDS,
+        )
+        if self._stop is not None:
+            return await self._carry_out_stop(child)
+        if not self.seen.session_id:
+            if self._is_over:
+                return await self._end_of_exited(child)
+            return End(
+                kind=EndKind.FAILED_TO_START,
+                sentence=f"Claude Code said nothing within {START_SECONDS:.0f} s of its start.",
+            )
+        if self.seen.mcp_servers.get(MCP_SERVER_NAME) != "connected":
+            return classify(self._ending(None), now=utc_now())
+        self._report.connected(self.seen.model)
+        return None
+
+    async def _next(self) -> _Happening:
+        while True:
+            changed = self._changed
+            if (happening := self._happening()) is not None:
+                return happening
+            with anyio.move_on_after(max(0.0, self._silent_at() - anyio.current_time())):
+                await changed.wait()
+
+    def _happening(self) -> _Happening | None:
+        if self._stop is not None:
+            return _Happening.STOP
+        if self.seen.turns_ended > self._turns_handled:
+            return _Happening.TURN_ENDED
+        if self._is_over:
+            return _Happening.EXITED
+        if self.is_turn_active and self._is_full():
+            return _Happening.FULL
+        if anyio.current_time() >= self._silent_at():
+            return _Happening.SILENT
+        return None
+
+    def _silent_at(self) -> float:
+        if not self.is_turn_active:
+            return float("inf")
+        return self._heard_at + self._around.settings.current().orchestrator.turn_timeout_seconds
+
+    def _is_full(self) -> bool:
+        if self.order.role is not Role.WORKER or not self.seen.context_tokens:
+            return False
+        worker = self._around.settings.current().agents.worker
+        window = self.seen.context_window or worker.max_session_tokens
+        return self.seen.context_tokens >= worker.handoff_thresholds(window).take_over
+
+    async def _after_turn(self, child: Child) -> End | None:
+        self._turns_handled = self.seen.turns_ended
+        result = self.seen.last_result
+        if result is not None and result.is_error:
+            end = classify(self._ending(None), now=utc_now())
+            if end.kind is EndKind.CONTEXT_FULL:
+                return await self._take_over(child)
+            if end.kind in OUTSIDE_ENDS:
+                await self._finish(child, end.kind)
+                return end
+        word = await self._word()
+        match word.step:
+            case NextStep.CONTINUE:
+                await self._tell(child, word.message)
+                return None
+            case NextStep.FINISH:
+                return await self._finish(child, word.end)
+            case NextStep.PARK:
+                return await self._finish(child, EndKind.PARKED)
+            case NextStep.FAIL:
+                return await self._finish(child, word.end)
+
+    async def _word(self) -> Verdict:
+        """Ask the server what becomes of a session whose turn has ended."""
+        # What the turn has cost is known from its end on; budgets are looked at there.
+        await self._report.flush()
+        return verdict(
+            await self._server.call("session_turn_ended", session_id=self.order.session_id)
+        )
+
+    # -- ways to end -------------------------------------------------------------------------------
+
+    async def _interrupt(self, child: Child) -> None:
+        """End the running turn, if there is one, within some seconds."""
+        if self.is_turn_active and not self._is_over:
+            self._interrupts += 1
+            try:
+                await child.send(interrupt(f"interrupt-{self._interrupts}"))
+            except OSError as error:
+                logger.info("%s took no interrupt: %s", self.name, error)
+            await self._wait_until(
+                lambda: self._is_over or not self.is_turn_active, INTERRUPT_SECONDS
+            )
+
+    async def _finish(self, child: Child, kind: EndKind, detail: str = "") -> End:
+        """Let the client end by itself; what is left of it is ended afterwards."""
+        child.close_input()
+        await child.wait(EXIT_SECONDS)
+        said = classify(Ending(exit_code=None, asked=kind), now=utc_now()).sentence
+        return End(kind=kind, sentence=detail or said)
+
+    async def _carry_out_stop(self, child: Child) -> End:
+        assert self._stop is not None
+        await self._interrupt(child)
+        return await self._finish(child, self._stop.kind, self._stop.reason)
+
+    async def _take_over(self, child: Child) -> End:
+        """Have the server write the handoff of a session whose context is full."""
+        await self._interrupt(child)
+        await self._report.flush()
+        if self.order.role is Role.WORKER:
+            await self._server.call("take_over_context", session_id=self.order.session_id)
+        return await self._finish(child, EndKind.CONTEXT_FULL)
+
+    async def _end_of_exited(self, child: Child) -> End:
+        code = await child.wait(EXIT_SECONDS)
+        return classify(self._ending(code, child.complaints()), now=utc_now())
+
+    def _ending(self, exit_code: int | None, errors: str = "") -> Ending:
+        return Ending(
+            exit_code=exit_code,
+            asked=self._stop.kind if self._stop is not None else None,
+            last_result=self.seen.last_result,
+            assistant_error=self.seen.assistant_error,
+            rate_limit=self.seen.rate_limit,
+            mcp_servers=self.seen.mcp_servers,
+            has_started=bool(self.seen.session_id),
+            is_turn_active=self.is_turn_active,
+            errors=errors,
+        )
+
+
+def _not_started(error: OSError, claude: str) -> End:
+    """Tell a client that cannot be run from a place that is gone."""
+    reason = error.strerror or str(error)
+    if error.filename == claude:
+        return End(
+            kind=EndKind.BAD_CONFIGURATION,
+            sentence=f"Claude Code at {claude} cannot be started: {reason}. Install it again or "
+            "correct orchestrator.claudePath, restart, then run `sf resume`.",
+        )
+    return End(
+        kind=EndKind.FAILED_TO_START,
+        sentence=f"The session cannot be started: {error.filename or ''} {reason}.",
+    )

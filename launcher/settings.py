@@ -1,0 +1,130 @@
+"""What the launcher needs of the project and the machine: the root, and the Claude Code binary."""
+
+import importlib.util
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.core.command_line import MINIMUM_CLIENT_VERSION, clean_environment, parse_version
+from sf_mcp.core.errors import NotAllowed, NotFound, StoneforgeError
+from sf_mcp.core.layout import STATE_FOLDER, Layout
+
+VERSION_TIMEOUT_SECONDS = 60.0
+"""The binary is hundreds of megabytes: the first start from a cold disk takes a while."""
+
+INSTALL_REMEDY = (
+    'Run `pip install "stoneforge-mcp[claude]"` or `npm install -g @anthropic-ai/claude-code`, or '
+    "set orchestrator.claudePath to where it is."
+)
+
+
+class ClientUnusable(StoneforgeError):
+    """Claude Code is missing, does not run, or is too old."""
+
+    code = "client_unusable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaudeCode:
+    """A Claude Code binary that can be used."""
+
+    path: str
+    version: tuple[int, int, int]
+
+
+def find_root(start: Path) -> Path:
+    """Return the root of the project that `start` lies in.
+
+    Raises:
+        NotFound: `sf init` has been run in none of the folders from `start` upwards.
+        NotAllowed: it lies in a session's worktree.
+    """
+    here = start.resolve()
+    for folder in (here, *here.parents):
+        if Layout(folder).database.exists() or Layout(folder).config.exists():
+            if here.is_relative_to(Layout(folder).worktrees):
+                raise NotAllowed(
+                    f"{here} is a session's worktree; the fleet is run from the project's folder.",
+                    remedy=f"Go to {folder}.",
+                )
+            return folder
+    raise NotFound(
+        f"{here} is in no project of Stoneforge: there is no {STATE_FOLDER} folder.",
+        remedy="Run `sf init` in the repository first.",
+    )
+
+
+def find_claude(configured: str | None, environ: Mapping[str, str]) -> str:
+    """Return the path of Claude Code: configured, else from PATH, else the one in the SDK's wheel.
+
+    Raises:
+        ClientUnusable: there is none, or nothing is at the configured path.
+    """
+    if configured is not None:
+        found = shutil.which(str(Path(configured).expanduser()), path=environ.get("PATH"))
+        if found is None:
+            raise ClientUnusable(
+                f"orchestrator.claudePath is {configured}, and no program is there.",
+                remedy="Correct it in .stoneforge/config.yaml, or remove it to search PATH.",
+            )
+        return found
+    found = shutil.which("claude", path=environ.get("PATH")) or _bundled()
+    if found is None:
+        raise ClientUnusable(
+            "Claude Code is not installed: there is no `claude` in PATH and none in "
+            "claude-agent-sdk.",
+            remedy=INSTALL_REMEDY,
+        )
+    return found
+
+
+def require_claude(configured: str | None, environ: Mapping[str, str]) -> ClaudeCode:
+    """Return a Claude Code that runs and is new enough.
+
+    Raises:
+        ClientUnusable: it is missing, does not run, or is too old.
+    """
+    path = find_claude(configured, environ)
+    try:
+        done = subprocess.run(
+            [path, "--version"],
+            env=clean_environment(environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=VERSION_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ClientUnusable(
+            f"Claude Code at {path} does not run: {error}.", remedy=INSTALL_REMEDY
+        ) from error
+    version = parse_version(done.stdout)
+    if version is None:
+        raise ClientUnusable(
+            f"`{path} --version` printed no version: {(done.stdout + done.stderr).strip()[:200]}",
+            remedy=INSTALL_REMEDY,
+        )
+    if version < MINIMUM_CLIENT_VERSION:
+        raise ClientUnusable(
+            f"Claude Code at {path} is {_dotted(version)}; at least "
+            f"{_dotted(MINIMUM_CLIENT_VERSION)} is needed.",
+            remedy="Run `claude update`. " + INSTALL_REMEDY,
+        )
+    return ClaudeCode(path=path, version=version)
+
+
+def _bundled() -> str | None:
+    # `find_spec` of a top-level name does not import the package.
+    spec = importlib.util.find_spec("claude_agent_sdk")
+    if spec is None or spec.origin is None:
+        return None
+    binary = Path(spec.origin).parent / "_bundled" / "claude"
+    return str(binary) if binary.is_file() else None
+
+
+def _dotted(version: tuple[int, int, int]) -> str:
+    return ".".join(str(part) for part in version)

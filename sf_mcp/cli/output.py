@@ -1,0 +1,91 @@
+"""What `sf` prints: JSON, lines, tables.
+
+Text in it comes from people and models. Rule 1: it never reaches a markup parser. Rule 2: characters
+that steer a terminal are taken out, or escaped in JSON.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+_STEERING = {
+    code: None
+    for code in (
+        *range(0x00, 0x20),
+        *range(0x7F, 0xA0),
+        0x061C,
+        *range(0x200E, 0x2010),
+        *range(0x2028, 0x202F),
+        *range(0x2066, 0x206A),
+        0xFEFF,
+    )
+}
+"""Controls (C0, C1), line separators, and what turns the direction of writing."""
+_KEPT_IN_TEXT = {code: None for code in _STEERING if code not in (0x09, 0x0A)}
+
+
+def printable(text: str) -> str:
+    """Return the text, of any number of lines, without what steers a terminal."""
+    return text.replace("\r\n", "\n").translate(_KEPT_IN_TEXT)
+
+
+def line(text: object) -> str:
+    """Return the value as one line without what steers a terminal."""
+    return " ".join(str(text).split()).translate(_STEERING)
+
+
+def print_json(value: Any) -> None:
+    """Print plain JSON values. ASCII alone: what is not, is escaped, whatever the terminal."""
+    import json
+
+    print(json.dumps(value, indent=2))
+
+
+def say(text: str) -> None:
+    """Print text."""
+    print(printable(text))
+
+
+def hint(text: str) -> None:
+    """Print what helps a person and is not part of the answer: to stderr."""
+    print(printable(text), file=sys.stderr)
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
+    """Print a table: within the terminal's width on a terminal, else in plain columns, uncut."""
+    cells = [[line(cell) for cell in row] for row in rows]
+    if not cells:
+        return
+    if sys.stdout.isatty():
+        _rich_table(headers, cells, title)
+        return
+    if title:
+        print(f"\n{title}")
+    widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
+    for row in (headers, *cells):
+        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(padded).rstrip())
+
+
+def _rich_table(headers: Sequence[str], cells: Sequence[Sequence[str]], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(markup=False, emoji=False, highlight=False)
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for header in headers:
+        is_long = header in ("TITLE", "TEXT", "LAST LINE", "WHAT", "STATUS")
+        shown.add_column(
+            Text(header),
+            overflow="ellipsis",
+            no_wrap=True,
+            min_width=8 if is_long else None,
+            ratio=None,
+        )
+    for row in cells:
+        # Text, not str: a string would be read as markup.
+        shown.add_row(*(Text(cell) for cell in row))
+    if title:
+        console.print(Text(f"\n{title}", style="bold"))
+    console.print(shown)

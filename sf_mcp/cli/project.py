@@ -1,0 +1,95 @@
+"""Which project is meant, and as whom: found from files alone, since starting git takes too long."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from sf_mcp.core.errors import InvalidInput, NotAllowed, NotSetUp
+from sf_mcp.core.layout import STATE_FOLDER, Layout
+
+ROOT_VARIABLE = "SF_ROOT"
+TOKEN_VARIABLE = "SF_TOKEN"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    layout: Layout
+    is_session: bool
+    """A session's token is in the environment: nothing is done as the person."""
+
+
+def project() -> Project:
+    """Return the project that the working directory belongs to; `SF_ROOT` wins.
+
+    Raises:
+        NotAllowed: this is a worktree of the fleet, and no session's token is there.
+        NotSetUp: this is no project.
+        InvalidInput: `SF_ROOT` names no folder.
+    """
+    is_session = bool(os.environ.get(TOKEN_VARIABLE))
+    here = working_directory()
+    inside = fleet_worktree_of(here)
+    if inside is not None and not is_session:
+        raise NotAllowed(
+            f"This is a fleet worktree ({here}), and no session's token is in the environment.",
+            remedy=f"Run `sf` in {inside}.",
+        )
+    root = root_of(here) if inside is None else inside
+    if named := os.environ.get(ROOT_VARIABLE):
+        root = Path(named)
+        if not root.is_dir():
+            raise InvalidInput(
+                f"{ROOT_VARIABLE} is {named!r}, which is no folder.",
+                remedy=f"Unset {ROOT_VARIABLE}, or set it to the project's folder.",
+            )
+    layout = Layout(root)
+    if not is_session and not layout.database.exists():
+        raise NotSetUp(f"{root} is not set up for Stoneforge.", remedy="Run `sf init` there first.")
+    return Project(layout=layout, is_session=is_session)
+
+
+def working_directory() -> Path:
+    """Return the working directory.
+
+    Raises:
+        InvalidInput: it has been removed.
+    """
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise InvalidInput(
+            "The working directory no longer exists.", remedy="Go to the project's folder."
+        ) from error
+
+
+def fleet_worktree_of(folder: Path) -> Path | None:
+    """Return the project whose fleet worktree `folder` lies in; None when it is in none."""
+    for above in (folder, *folder.parents):
+        if above.name == "worktrees" and above.parent.name == STATE_FOLDER:
+            return above.parent.parent
+    return None
+
+
+def root_of(folder: Path) -> Path:
+    """Return the top of the main checkout of the repository that `folder` is in, else `folder`.
+
+    A linked worktree of the person's leads to the main one: there is one project per repository.
+    """
+    for above in (folder, *folder.parents):
+        dot_git = above / ".git"
+        if dot_git.is_dir():
+            return above
+        if dot_git.is_file():
+            return _main_checkout(above, dot_git)
+    return folder
+
+
+def _main_checkout(top: Path, dot_git: Path) -> Path:
+    try:
+        named = dot_git.read_text("utf-8", "surrogateescape").strip().removeprefix("gitdir:")
+        git_dir = (top / named.strip()).resolve()
+        common = (git_dir / "commondir").read_text("utf-8", "surrogateescape").strip()
+    except OSError:
+        return top  # a submodule, or a git directory kept elsewhere
+    common_dir = (git_dir / common).resolve()
+    return common_dir.parent if common_dir.name == ".git" else top
