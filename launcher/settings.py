@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.core.command_line import MINIMUM_CLIENT_VERSION, clean_environment, parse_version
-from sf_mcp.core.errors import NotAllowed, NotFound, StoneforgeError
-from sf_mcp.core.layout import STATE_FOLDER, Layout
+from sf_mcp.core.errors import GitRefused, NotAllowed, NotSetUp, StoneforgeError
+from sf_mcp.core.layout import Layout
+from sf_mcp.git.checkout import open_checkout
+
+ROOT_VARIABLE = "SF_ROOT"
+"""Names the project for `sf` and for this command, wherever they are started."""
 
 VERSION_TIMEOUT_SECONDS = 60.0
 """The binary is hundreds of megabytes: the first start from a cold disk takes a while."""
@@ -34,26 +38,31 @@ class ClaudeCode:
     version: tuple[int, int, int]
 
 
-def find_root(start: Path) -> Path:
-    """Return the root of the project that `start` lies in.
+def find_root(start: Path, environ: Mapping[str, str]) -> Path:
+    """Return the root of the project that `start` lies in; `SF_ROOT` wins.
 
     Raises:
-        NotFound: `sf init` has been run in none of the folders from `start` upwards.
+        NotSetUp: `sf init` has not been run there.
         NotAllowed: it lies in a session's worktree.
     """
-    here = start.resolve()
+    named = environ.get(ROOT_VARIABLE)
+    here = Path(named).resolve() if named else start.resolve()
     for folder in (here, *here.parents):
-        if Layout(folder).database.exists() or Layout(folder).config.exists():
+        if Layout(folder).database.exists():
             if here.is_relative_to(Layout(folder).worktrees):
                 raise NotAllowed(
                     f"{here} is a session's worktree; the fleet is run from the project's folder.",
                     remedy=f"Go to {folder}.",
                 )
             return folder
-    raise NotFound(
-        f"{here} is in no project of Stoneforge: there is no {STATE_FOLDER} folder.",
-        remedy="Run `sf init` in the repository first.",
-    )
+    try:
+        # A worktree that the person has linked elsewhere: the project is in the main one.
+        main = open_checkout(here).common_dir.parent
+    except GitRefused:
+        main = here
+    if Layout(main).database.exists():
+        return main
+    raise NotSetUp(f"{here} is not set up for Stoneforge.", remedy="Run `sf init` there first.")
 
 
 def find_claude(configured: str | None, environ: Mapping[str, str]) -> str:

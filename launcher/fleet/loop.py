@@ -9,7 +9,6 @@ lost answer or a refused report; it is ended and reported.
 import logging
 import random
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -47,19 +46,19 @@ class Fleet:
         claude: str,
         environ: Mapping[str, str],
         say: Say,
-        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         """Run the project at `layout` with this Claude Code; `environ` is what sessions inherit."""
         self._server = server
         self._say = say
-        self._on_change = on_change
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when something about a session has changed, for those who show it."""
         self._around = Surroundings(
             layout=layout,
             server=server,
             settings=SettingsFile(layout.config),
             claude=claude,
             environ=environ,
-            on_change=on_change,
+            on_change=lambda: self.on_change(),
         )
         self._sessions: dict[SessionId, Session] = {}
         self._stopping = anyio.Event()
@@ -158,7 +157,7 @@ class Fleet:
             await self._report_end(session, end)
         finally:
             del self._sessions[session.order.session_id]
-            self._on_change()
+            self.on_change()
 
     async def _report_end(self, session: Session, end: End) -> None:
         resets_at = ""
@@ -168,7 +167,7 @@ class Fleet:
                 end.resets_at,
                 now=utc_now(),
                 pauses=self._pauses,
-                random=random.random(),  # noqa: S311
+                random=random.random(),
             )
             resets_at = until.isoformat() if until is not None else ""
             self._pauses += 1

@@ -121,7 +121,7 @@ class Server:
         return answer
 
     async def _answer(self, name: str, arguments: dict[str, Any]) -> Any:
-        client = self._client or await self._connected()
+        client = self._client = self._client or await self._connected()
         return await anyio.to_thread.run_sync(
             partial(client.call, name, **arguments), limiter=self._threads, abandon_on_cancel=True
         )
@@ -150,5 +150,4 @@ class Server:
             raise ServerUnreachable(
                 "The server does not answer.", remedy="Start it with `sf serve`."
             )
-        self._client = client
         return client

@@ -29,6 +29,7 @@ from launcher.fleet.orders import NextStep, Order, Verdict, verdict
 from launcher.fleet.report import Report
 from launcher.fleet.server import Server
 from launcher.prompts import write_prompt
+from launcher.settings import ROOT_VARIABLE
 from sf_mcp.clock import utc_now
 from sf_mcp.core.errors import ServerUnreachable, StoneforgeError
 from sf_mcp.core.layout import Layout
@@ -60,7 +61,7 @@ OUTSIDE_ENDS = frozenset(
         EndKind.OVER_BUDGET,
     }
 )
-"""What ends a session at its turn's end without asking the server: another turn would end so too."""
+"""What ends a session at its turn's end without asking the server: the next would end so too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +140,7 @@ class Session:
         return self._expects_turn or self.seen.is_turn_active
 
     def stop(self, kind: EndKind, reason: str) -> None:
-        """Ask it to end: its turn is interrupted, its files are kept. Repeated, it changes nothing."""
+        """Ask it to end: its turn is interrupted, its files are kept. The first request counts."""
         if self._stop is None:
             self._stop = Stop(kind, reason)
             self._wake()
@@ -152,12 +153,15 @@ class Session:
 
     async def run(self) -> End:
         """Run it until its whole process group is gone, and return how it ended."""
+        if self._stop is not None:
+            return End(kind=self._stop.kind, sentence=self._stop.reason)
         try:
             self._child = child = await self._start()
         except OSError as error:
             return _not_started(error, self._around.claude)
         except StoneforgeError as error:
             return End(kind=EndKind.FAILED_TO_START, sentence=str(error))
+        end = End(kind=EndKind.STOPPED, sentence="The launcher was ended.")
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._listen, child)
@@ -221,7 +225,11 @@ class Session:
             token=order.token,
             author_name=order.environment.get("GIT_AUTHOR_NAME", ""),
             author_email=order.environment.get("GIT_AUTHOR_EMAIL", ""),
-            extra=order.environment,
+            extra={
+                **order.environment,
+                # For `sf` in the session's shell.
+                ROOT_VARIABLE: str(around.layout.root),
+            },
         )
         return await Child.start(command, cwd=order.cwd, env=environment, log=self.log_path)
 
@@ -259,7 +267,8 @@ class Session:
 
     async def _converse(self, child: Child) -> End:
         """Feed the client until it has reached an outcome or has to go."""
-        await self._tell(child, self.order.message)
+        if self._stop is None:
+            await self._tell(child, self.order.message)
         if (end := await self._connect(child)) is not None:
             return end
         while True:

@@ -147,4 +147,3 @@ def _suite_on_every_value(world: World, suite: str) -> Iterator[Finding]:
         held=not red,
         detail=f"red: {', '.join(red)}" if red else "",
     )
-

@@ -1,18 +1,20 @@
-"""The edge of `sf`: refusals become words on the terminal and an exit code, here and nowhere else."""
+"""The edge of `sf`: here, and nowhere else, a refusal becomes words and an exit code."""
 
 import os
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 
-from sf_mcp.core.errors import NotSetUp, ServerUnreachable, StorageFailed, StoneforgeError
+from sf_mcp.core.errors import NotSetUp, ServerUnreachable, StoneforgeError, StorageFailed
 from sf_mcp.core.exits import ExitCode
 
 
 def exit_code_of(run: Callable[[], None], *, as_json: bool) -> int:
     """Run a command; return the code to exit with, having told of any refusal."""
     for stream in (sys.stdout, sys.stderr):
-        # Whatever the terminal's encoding: text that it cannot show must not end the command.
-        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+        if isinstance(stream, TextIOWrapper):
+            # Whatever the terminal's encoding: text that it cannot show must not end the command.
+            stream.reconfigure(errors="backslashreplace")
     try:
         run()
         sys.stdout.flush()
@@ -37,7 +39,7 @@ def exit_code_of(run: Callable[[], None], *, as_json: bool) -> int:
 
 
 def _tell(error: StoneforgeError, *, as_json: bool) -> int:
-    from sf_mcp.cli.output import printable, print_json
+    from sf_mcp.cli.output import print_json, printable
 
     if as_json:
         print_json({"code": error.code, "message": error.message, "remedy": error.remedy})

@@ -14,9 +14,11 @@ from sf_mcp.cli.output import hint, print_json, table
 DEFAULT_LIMIT = 50
 
 
-def ready(*, plan: str = "", limit: int = DEFAULT_LIMIT, as_json: bool = False) -> None:
+def ready(
+    *, plan: str = "", after: str = "", limit: int = DEFAULT_LIMIT, as_json: bool = False
+) -> None:
     """Print the ready set in the order in which it starts."""
-    listing = api.call("list_tasks", state="ready", plan=plan, limit=limit)
+    listing = api.call("list_tasks", state="ready", plan=plan, after=after, limit=limit)
     if as_json:
         print_json(listing)
         return

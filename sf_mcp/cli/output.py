@@ -1,32 +1,27 @@
 """What `sf` prints: JSON, lines, tables.
 
-Text in it comes from people and models. Rule 1: it never reaches a markup parser. Rule 2: characters
-that steer a terminal are taken out, or escaped in JSON.
+Text in it comes from people and models.
+Rule 1: it never reaches a markup parser.
+Rule 2: characters that steer a terminal are taken out, or escaped in JSON.
 """
 
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-_STEERING = {
-    code: None
-    for code in (
-        *range(0x00, 0x20),
-        *range(0x7F, 0xA0),
-        0x061C,
-        *range(0x200E, 0x2010),
-        *range(0x2028, 0x202F),
-        *range(0x2066, 0x206A),
-        0xFEFF,
-    )
-}
-"""Controls (C0, C1), line separators, and what turns the direction of writing."""
-_KEPT_IN_TEXT = {code: None for code in _STEERING if code not in (0x09, 0x0A)}
+_CONTROLS = (*range(0x20), *range(0x7F, 0xA0))
+_LINE_ENDS_AND_DIRECTIONS = (
+    *(0x061C, 0x200E, 0x200F),
+    *range(0x2028, 0x202F),
+    *range(0x2066, 0x206A),
+)
+_STEERING = dict.fromkeys((*_CONTROLS, *_LINE_ENDS_AND_DIRECTIONS))
+_STEERING_IN_TEXT = {code: None for code in _STEERING if chr(code) not in "\t\n"}
 
 
 def printable(text: str) -> str:
     """Return the text, of any number of lines, without what steers a terminal."""
-    return text.replace("\r\n", "\n").translate(_KEPT_IN_TEXT)
+    return text.replace("\r\n", "\n").translate(_STEERING_IN_TEXT)
 
 
 def line(text: object) -> str:
@@ -75,14 +70,7 @@ def _rich_table(headers: Sequence[str], cells: Sequence[Sequence[str]], title: s
     console = Console(markup=False, emoji=False, highlight=False)
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for header in headers:
-        is_long = header in ("TITLE", "TEXT", "LAST LINE", "WHAT", "STATUS")
-        shown.add_column(
-            Text(header),
-            overflow="ellipsis",
-            no_wrap=True,
-            min_width=8 if is_long else None,
-            ratio=None,
-        )
+        shown.add_column(Text(header), overflow="ellipsis", no_wrap=True)
     for row in cells:
         # Text, not str: a string would be read as markup.
         shown.add_row(*(Text(cell) for cell in row))

@@ -1,4 +1,4 @@
-"""Which project is meant, and as whom: found from files alone, since starting git takes too long."""
+"""Which project is meant, and as whom: found from files alone, for starting git takes too long."""
 
 import os
 from dataclasses import dataclass
@@ -26,8 +26,29 @@ def project() -> Project:
         NotSetUp: this is no project.
         InvalidInput: `SF_ROOT` names no folder.
     """
+    where = anywhere()
+    if not where.is_session and not where.layout.database.exists():
+        raise NotSetUp(
+            f"{where.layout.root} is not set up for Stoneforge.",
+            remedy="Run `sf init` there first.",
+        )
+    return where
+
+
+def anywhere() -> Project:
+    """Return the folder that is, or would become, the project's.
+
+    Raises:
+        NotAllowed: this is a worktree of the fleet, and no session's token is there.
+        InvalidInput: `SF_ROOT` names no folder, or the working directory has been removed.
+    """
     is_session = bool(os.environ.get(TOKEN_VARIABLE))
-    here = working_directory()
+    try:
+        here = Path.cwd()
+    except FileNotFoundError as error:
+        raise InvalidInput(
+            "The working directory no longer exists.", remedy="Go to the project's folder."
+        ) from error
     inside = fleet_worktree_of(here)
     if inside is not None and not is_session:
         raise NotAllowed(
@@ -36,30 +57,28 @@ def project() -> Project:
         )
     root = root_of(here) if inside is None else inside
     if named := os.environ.get(ROOT_VARIABLE):
-        root = Path(named)
+        root = Path(named).resolve()
         if not root.is_dir():
             raise InvalidInput(
                 f"{ROOT_VARIABLE} is {named!r}, which is no folder.",
                 remedy=f"Unset {ROOT_VARIABLE}, or set it to the project's folder.",
             )
-    layout = Layout(root)
-    if not is_session and not layout.database.exists():
-        raise NotSetUp(f"{root} is not set up for Stoneforge.", remedy="Run `sf init` there first.")
-    return Project(layout=layout, is_session=is_session)
+    return Project(layout=Layout(root), is_session=is_session)
 
 
-def working_directory() -> Path:
-    """Return the working directory.
+def as_person(what: str) -> Layout:
+    """Return the project's paths for something that only a person does.
 
     Raises:
-        InvalidInput: it has been removed.
+        NotAllowed: a session's token is in the environment.
     """
-    try:
-        return Path.cwd()
-    except FileNotFoundError as error:
-        raise InvalidInput(
-            "The working directory no longer exists.", remedy="Go to the project's folder."
-        ) from error
+    where = anywhere()
+    if where.is_session:
+        raise NotAllowed(
+            f"{TOKEN_VARIABLE} is set, so this is a session of the fleet, which may not {what}.",
+            remedy=f"Unset {TOKEN_VARIABLE} in a terminal of your own.",
+        )
+    return where.layout
 
 
 def fleet_worktree_of(folder: Path) -> Path | None:

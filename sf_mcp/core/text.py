@@ -19,8 +19,10 @@ _NOT_SLUG = re.compile(r"[^a-z0-9]+")
 _NOT_IN_BRANCH = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]")
 
 
-def checked_title(text: str) -> str:
+def checked_title(text: str, what: str = "title") -> str:
     """Return `text` as a title: one line, no control characters, no space at its ends.
+
+    `what` names it in a refusal, such as `option`.
 
     Line breaks and tabs become spaces, so that a pasted title keeps every word. All else (quotes,
     backticks, emoji, leading dashes and slashes) is kept: a title never reaches a shell.
@@ -28,16 +30,16 @@ def checked_title(text: str) -> str:
     Raises:
         InvalidInput: nothing is left, it is longer than `TITLE_LIMIT`, or it is not Unicode text.
     """
-    _refuse_surrogates(text, "The title")
+    _refuse_surrogates(text, f"The {what}")
     title = _without_breaks(text)
     if not title:
         raise InvalidInput(
-            "The title is empty.", remedy="Give a title that says what is to be done."
+            f"The {what} is empty.", remedy=f"Give a {what} that says what is to be done."
         )
     if len(title) > TITLE_LIMIT:
         raise InvalidInput(
-            f"The title has {len(title):,} characters; a title has at most {TITLE_LIMIT}.",
-            remedy="Give a short title and put the rest into the description (--description).",
+            f"The {what} has {len(title):,} characters; at most {TITLE_LIMIT} are accepted.",
+            remedy=f"Give a short {what} and put the rest into the description (--description).",
         )
     return title
 

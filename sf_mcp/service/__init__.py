@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sf_mcp.service.fleet import FleetService
     from sf_mcp.service.hooks import HookService
     from sf_mcp.service.launcher import LauncherService
+    from sf_mcp.service.lease_watch import LeaseWatch
     from sf_mcp.service.notices import Notices
     from sf_mcp.service.plans import PlanService
     from sf_mcp.service.queries import QueryService
@@ -72,6 +73,13 @@ class Services:
         from sf_mcp.service.sessions import SessionService
 
         return SessionService(self.workspace, self.claims)
+
+    @cached_property
+    def lease_watch(self) -> "LeaseWatch":
+        """What only the passing of time calls for."""
+        from sf_mcp.service.lease_watch import LeaseWatch
+
+        return LeaseWatch(self.workspace, self.claims)
 
     @cached_property
     def requests(self) -> "RequestService":

@@ -1,7 +1,6 @@
 """Claiming a task, working under its lease, and letting it go with or without an outcome."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 from sf_mcp.core.errors import AlreadyClaimed, InvalidInput, StaleLease, TaskNotReady
 from sf_mcp.core.identity import Caller
@@ -21,7 +20,7 @@ from sf_mcp.core.models import (
     Task,
     TaskId,
 )
-from sf_mcp.core.states import QuestionState, TaskEvent, TaskState
+from sf_mcp.core.states import QuestionEvent, QuestionState, TaskEvent, TaskState
 from sf_mcp.core.text import checked_text
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
@@ -29,6 +28,9 @@ from sf_mcp.store import handoffs, leases, merge_requests, questions, sessions, 
 
 HANDOFF_FIELD_LIMIT = 20_000
 """Characters per field of a handoff: five fields stay well inside a fresh session's context."""
+
+STUCK_OPTIONS = ("retry", "cancel")
+"""What the question about a stuck task may be answered with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +86,10 @@ class ClaimService:
                     f"Your work on {ended.subject} has ended ({ended.end}).",
                     remedy="End your turn; a new session gets the next task.",
                 )
-            for task_id in tx.graph.ready(limit=1):
+            task_id = tx.graph.first_ready(
+                lambda one: tasks.get(tx.db, one).reserved_for not in (None, session_id)
+            )
+            if task_id is not None:
                 lease = self.grant(tx, tasks.get(tx.db, task_id), session_id)
                 return self._brief(tx, tasks.get(tx.db, task_id), lease)
             raise TaskNotReady(
@@ -120,9 +125,12 @@ class ClaimService:
                 "asked about it.",
                 remedy="Claim another task.",
             )
-        seconds = self._workspace.settings.orchestrator.lease_seconds
         tx.move_task(task, TaskEvent.CLAIM, reserved_for=None, reserved_until=None)
-        return grant_lease(tx, task.id, session_id, seconds)
+        asked = questions.open_of_task(tx.db, task.id)
+        if asked is not None and asked.session_id not in (None, session_id):
+            # Asked by a session that was lost: its successor waits for the answer.
+            tx.edit_question(asked, session_id=session_id)
+        return grant_lease(tx, task.id, session_id)
 
     def _brief(self, tx: Transaction, task: Task, lease: Lease) -> Brief:
         session = sessions.get(tx.db, lease.session_id)
@@ -223,6 +231,11 @@ class ClaimService:
         if task.state is not TaskState.CLAIMED:
             return
         task = tx.move_task(task, TaskEvent.LET_GO)
+        if is_over_budget(tx, task, self._workspace.settings.budget.task_usd):
+            cost = sessions.cost_of(tx.db, task.id, task.retried_at)
+            # Money is the person's to give; a retry starts counting anew.
+            give_up(tx, task, f"it has cost ${cost:.2f}, all it may", is_for_person=True)
+            return
         if kind not in FAILURES:
             return
         failures = leases.count_failures(tx.db, task.id, task.retried_at)
@@ -257,15 +270,15 @@ def require_lease(tx: Transaction, caller: Caller) -> Lease:
     mine = leases.newest_of(tx.db, session_id)
     if mine is None:
         raise StaleLease("You hold no task.", remedy="Call claim_task first.")
-    check_token(
-        leases.live_on(tx.db, mine.subject) or mine, session_id, mine.fence, TaskId(mine.subject)
-    )
+    newest = leases.live_on(tx.db, mine.subject) or mine
+    holder = sessions.get(tx.db, newest.session_id).name
+    check_token(newest, session_id, mine.fence, mine.subject, holder=holder)
     sessions.touch(tx.db, session_id, tx.now)
-    leases.renew(tx.db, mine.number, tx.now + (mine.expires_at - mine.granted_at))
+    leases.renew(tx.db, mine.number, tx.lease_end)
     return mine
 
 
-def grant_lease(tx: Transaction, subject: str, session_id: SessionId, lease_seconds: int) -> Lease:
+def grant_lease(tx: Transaction, subject: str, session_id: SessionId) -> Lease:
     """Add a lease with the next fencing token; the subject must have no live one."""
     leases.add(
         tx.db,
@@ -273,7 +286,7 @@ def grant_lease(tx: Transaction, subject: str, session_id: SessionId, lease_seco
         session_id=session_id,
         fence=leases.newest_fence(tx.db, subject) + 1,
         granted_at=tx.now,
-        expires_at=tx.now + timedelta(seconds=lease_seconds),
+        expires_at=tx.lease_end,
     )
     lease = leases.live_on(tx.db, subject)
     assert lease is not None  # just added
@@ -282,19 +295,29 @@ def grant_lease(tx: Transaction, subject: str, session_id: SessionId, lease_seco
     return lease
 
 
-def give_up(tx: Transaction, task: Task, evidence: str) -> Task:
-    """Set an open task aside as stuck and ask the director what to do."""
+def is_over_budget(tx: Transaction, task: Task, limit: float | None) -> bool:
+    """Return whether the task has cost all that it may."""
+    return limit is not None and sessions.cost_of(tx.db, task.id, task.retried_at) >= limit
+
+
+def give_up(tx: Transaction, task: Task, evidence: str, *, is_for_person: bool = False) -> Task:
+    """Set an open task aside as stuck and ask the director, or the person, what to do."""
     task = tx.move_task(task, TaskEvent.GIVE_UP, reserved_for=None, reserved_until=None)
     tx.event("task_stuck", task.id, evidence=evidence)
-    if questions.open_of_task(tx.db, task.id) is None:
-        ask(
-            tx,
-            task_id=task.id,
-            session=None,
-            text=f"{task.id} ({task.title}) is stuck. Retry it, change it or cancel it?",
-            options=("retry", "cancel"),
-            context=evidence,
-        )
+    if asked := questions.open_of_task(tx.db, task.id):
+        # Of a session that is gone. What becomes of the task is the question now.
+        tx.move_question(asked, QuestionEvent.WITHDRAW)
+        tx.event("question_withdrawn", asked.id, reason=f"{task.id} is stuck")
+    ask(
+        tx,
+        task_id=task.id,
+        session=None,
+        text=f"{task.id} ({task.title}) is stuck. Answer retry or cancel; change it first with "
+        "update_task (sf task update) if it needs changing.",
+        options=STUCK_OPTIONS,
+        context=evidence,
+        escalated=is_for_person,
+    )
     return task
 
 
@@ -306,6 +329,7 @@ def ask(
     text: str,
     options: tuple[str, ...],
     context: str,
+    escalated: bool = False,
 ) -> QuestionId:
     """Add an open question to the inbox."""
     question = Question(
@@ -316,7 +340,7 @@ def ask(
         options=options,
         context=context,
         state=QuestionState.OPEN,
-        escalated=False,
+        escalated=escalated,
         answer=None,
         answered_by="",
         asked_at=tx.now,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sf_mcp.core.errors import StoneforgeError
+from sf_mcp.core.errors import ConfigInvalid, StoneforgeError, StorageFailed
 from sf_mcp.core.identity import Caller
 from sf_mcp.core.models import (
     EndKind,
@@ -22,20 +22,18 @@ from sf_mcp.core.models import (
     SessionId,
     Task,
 )
-from sf_mcp.core.states import LIVE_SESSIONS, QuestionState, SessionEvent, SessionState, TaskState
+from sf_mcp.core.states import QuestionState, SessionEvent, SessionState, TaskState
 from sf_mcp.service.claims import ClaimService, grant_lease
 from sf_mcp.service.pauses import parked_until, paused_reason
 from sf_mcp.service.requests import RequestService
 from sf_mcp.service.sessions import SessionService
+from sf_mcp.service.starting import may_start, next_backoff_end
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import leases, questions, sessions, tasks
 from sf_mcp.store.sessions import SESSIONS
 
 logger = logging.getLogger(__name__)
-
-FIRST_BACKOFF = timedelta(seconds=2)
-LONGEST_BACKOFF = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,9 +92,11 @@ class DispatchService:
                 place = self._make_place(session)
             except (StoneforgeError, OSError) as error:
                 logger.warning("No place for %s: %s", session.subject, error)
-                self._sessions.ended(
-                    caller, session.id, kind=EndKind.FAILED_TO_START, detail=str(error)
+                # What is wrong for all of them must not use up the attempts of each.
+                kind = (
+                    EndKind.BAD_CONFIGURATION if _is_everyones(error) else EndKind.FAILED_TO_START
                 )
+                self._sessions.ended(caller, session.id, kind=kind, detail=str(error))
                 continue
             return WorkOrder(
                 session=session,
@@ -123,7 +123,7 @@ class DispatchService:
             stewards = sum(session.role is Role.STEWARD for session in alive)
             if stewards < settings.agents.steward.count:
                 for request in self._reviewable(tx):
-                    if leases.live_on(tx.db, request.id) or not _may_start(tx, request.id):
+                    if leases.live_on(tx.db, request.id) or not may_start(tx, request.id):
                         continue
                     return self._start(tx, Role.STEWARD, request.id, _review_message(request))
             directors = sum(session.role is Role.DIRECTOR for session in alive)
@@ -157,7 +157,7 @@ class DispatchService:
             if not question.escalated
             and leases.live_on(tx.db, question.id) is None
             and (is_goal(question) or question.asked_at + wait <= tx.now)
-            and _may_start(tx, question.id)
+            and may_start(tx, question.id)
         ]
 
     def seconds_until_retry(self) -> float | None:
@@ -175,9 +175,8 @@ class DispatchService:
                 for question in questions.in_state(tx.db, QuestionState.OPEN)
                 if not question.escalated and question.asked_at + wait > tx.now
             ]
-            for subject in [*tx.graph.ready(limit=20), *(r.id for r in self._reviewable(tx))]:
-                if (at := _backoff_until(tx, subject)) and at > tx.now:
-                    times.append(at)
+            if (over := next_backoff_end(tx)) is not None:
+                times.append(over)
             return min(times, default=None)
 
     def _resume_answered(self, tx: Transaction) -> tuple[Session, str, str, bool] | None:
@@ -190,7 +189,14 @@ class DispatchService:
             if not tx.graph.is_ready(task.id):
                 continue
             session = tx.move_session(
-                session, SessionEvent.RESUME, stop_requested="", nudges=0, heard_at=tx.now, end=None
+                session,
+                SessionEvent.RESUME,
+                pid=None,
+                process_started="",
+                stop_requested="",
+                nudges=0,
+                heard_at=tx.now,
+                end=None,
             )
             self._claims.grant(tx, task, session.id)
             told = [
@@ -209,8 +215,7 @@ class DispatchService:
         self, tx: Transaction, role: Role, subject: str, message: str
     ) -> tuple[Session, str, str, bool]:
         session, token = self._new_session(tx, role, subject)
-        seconds = self._workspace.settings.orchestrator.lease_seconds
-        grant_lease(tx, subject, session.id, seconds)
+        grant_lease(tx, subject, session.id)
         return session, token, message, False
 
     def _new_session(self, tx: Transaction, role: Role, subject: str) -> tuple[Session, str]:
@@ -255,35 +260,19 @@ def is_goal(question: Question) -> bool:
     return question.task_id is None and question.session_id is None
 
 
+def _is_everyones(error: Exception) -> bool:
+    """Return whether no session could be started: the disk, the configuration, the identity."""
+    return isinstance(error, (OSError, ConfigInvalid, StorageFailed)) or "No space left" in str(
+        error
+    )
+
+
 def _first_startable(tx: Transaction) -> Task | None:
     """Return the first ready task that nothing but a free slot was missing for."""
-    for task_id in tx.graph.ready(limit=50):
-        task = tasks.get(tx.db, task_id)
-        if task.reserved_for is None and _may_start(tx, task_id):
-            return task
-    return None
-
-
-def _may_start(tx: Transaction, subject: str) -> bool:
-    """Return whether no process of an earlier session lives and no back-off runs."""
-    living = SESSIONS.first(
-        tx.db,
-        f"subject = ? AND state IN ({', '.join('?' * len(LIVE_SESSIONS))})",
-        subject,
-        *sorted(LIVE_SESSIONS),
+    task_id = tx.graph.first_ready(
+        lambda one: tasks.get(tx.db, one).reserved_for is not None or not may_start(tx, one)
     )
-    until = _backoff_until(tx, subject)
-    return living is None and (until is None or until <= tx.now)
-
-
-def _backoff_until(tx: Transaction, subject: str) -> datetime | None:
-    """Return until when a subject waits after failed attempts: the wait doubles each time."""
-    attempts = leases.attempts(tx.db, subject)
-    failures = leases.count_failures(tx.db, subject, None)
-    if not failures or attempts[-1].ended_at is None:
-        return None
-    wait = min(FIRST_BACKOFF * 2 ** min(failures - 1, 10), LONGEST_BACKOFF)
-    return attempts[-1].ended_at + wait
+    return None if task_id is None else tasks.get(tx.db, task_id)
 
 
 def _task_message(task: Task) -> str:

@@ -21,7 +21,7 @@ from sf_mcp.core.states import (
 )
 from sf_mcp.core.text import one_line
 from sf_mcp.service.merge_status import merge_status
-from sf_mcp.service.pauses import parked_until, paused_reason
+from sf_mcp.service.pauses import parked_until, pause, paused_reason
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import (
@@ -51,8 +51,7 @@ class FleetService:
         caller.require(Role.PERSON, Role.DIRECTOR, to="pause the fleet")
         text = one_line(reason, 200) or f"paused by {caller.name}"
         with self._workspace.write(caller) as tx:
-            facts.put(tx.db, "paused", text)
-            tx.event("fleet_paused", reason=text)
+            pause(tx, text)
         return text
 
     def resume_fleet(self, caller: Caller) -> None:

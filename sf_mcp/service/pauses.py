@@ -11,6 +11,12 @@ def paused_reason(tx: Transaction) -> str:
     return facts.get(tx.db, "paused") or ""
 
 
+def pause(tx: Transaction, reason: str) -> None:
+    """Start no session and land nothing until a person or a director says so."""
+    facts.put(tx.db, "paused", reason)
+    tx.event("fleet_paused", reason=reason)
+
+
 def parked_until(tx: Transaction) -> datetime | None:
     """Return until when a limit keeps the fleet at rest; None when it does not."""
     text = facts.get(tx.db, "parked_until")

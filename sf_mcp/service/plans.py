@@ -1,53 +1,32 @@
 """Plans, tasks and dependencies: what is to be done, in which order."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sf_mcp.core.errors import IllegalTransition, InvalidInput, NotFound
 from sf_mcp.core.identity import Caller
-from sf_mcp.core.models import (
-    DEFAULT_PRIORITY,
-    HIGHEST_PRIORITY,
-    LOWEST_PRIORITY,
-    EndKind,
-    Plan,
-    Role,
-    Task,
-    TaskId,
-)
-from sf_mcp.core.states import (
-    SATISFIED,
-    TASK_ENDS,
-    MergeEvent,
-    MergeState,
-    PlanEvent,
-    PlanState,
-    QuestionEvent,
-    TaskEvent,
-    TaskState,
-)
+from sf_mcp.core.models import Plan, Role, Task, TaskId
+from sf_mcp.core.states import TASK_ENDS, PlanEvent, PlanState, TaskEvent, TaskState
 from sf_mcp.core.text import checked_text, checked_title
+from sf_mcp.service.drafts import (
+    TaskDraft,
+    checked_acceptance,
+    checked_estimate,
+    checked_paths,
+    checked_priority,
+    ids_by_key,
+    require_dependable,
+    resolved_dependencies,
+)
+from sf_mcp.service.endings import ask_about_blocked, cancel, forget_if_unblocked, retry
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
-from sf_mcp.store import leases, merge_requests, plans, questions, sessions, tasks
+from sf_mcp.store import leases, plans, tasks
+
+__all__ = ["PlanService", "PlanView", "TaskDraft"]
 
 PLANNERS = (Role.PERSON, Role.DIRECTOR)
 MOST_TASKS_AT_ONCE = 1000
-MOST_ESTIMATE_MINUTES = 60 * 24 * 30
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskDraft:
-    """A task to be created. `depends_on` names tasks by id, or others of the call by `key`."""
-
-    title: str
-    key: str = ""
-    description: str = ""
-    acceptance: Sequence[str] = ()
-    priority: int = DEFAULT_PRIORITY
-    estimate_minutes: float | None = None
-    paths: Sequence[str] = ()
-    depends_on: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,13 +118,18 @@ class PlanService:
         caller.require(*PLANNERS, to="cancel plans")
         with self._workspace.write(caller) as tx:
             found = plans.find(tx.db, plan)
-            for task in tasks.of_plan(tx.db, found.id):
-                if task.state not in TASK_ENDS:
-                    cancel(tx, task, f"plan {found.id} was cancelled")
-            found = plans.get(tx.db, found.id)
-            if found.state is not PlanState.CANCELLED:
-                found = tx.move_plan(found, PlanEvent.CANCEL)
+            if found.state is PlanState.CANCELLED:
+                return self._view(tx, found)
+            # The plan first: the end of its last task must not complete it.
+            found = tx.move_plan(found, PlanEvent.CANCEL)
             tx.event("plan_cancelled", found.id)
+            ended = [
+                cancel(tx, task, f"plan {found.id} was cancelled")
+                for task in tasks.of_plan(tx.db, found.id)
+                if task.state not in TASK_ENDS
+            ]
+            for task in ended:
+                ask_about_blocked(tx, task)
             return self._view(tx, found)
 
     def _move(self, caller: Caller, plan: str, event: PlanEvent, kind: str) -> PlanView:
@@ -211,11 +195,11 @@ class PlanService:
             tx.event("plan_reopened", plan.id)
         first = int(tasks.new_id(tx.db)[1:])
         ids = [TaskId(f"T{first + offset}") for offset in range(len(drafts))]
-        by_key = _keys(drafts, ids)
+        by_key = ids_by_key(drafts, ids)
         new = [
             (
                 self._task(tx, plan, task_id, draft, state, caller),
-                _resolved(tx, draft, by_key),
+                resolved_dependencies(tx, draft, by_key),
             )
             for task_id, draft in zip(ids, drafts, strict=True)
         ]
@@ -244,10 +228,10 @@ class PlanService:
             plan_id=plan.id,
             title=checked_title(draft.title),
             description=checked_text(draft.description, "description"),
-            acceptance=tuple(checked_title(text) for text in draft.acceptance),
-            priority=_checked_priority(draft.priority),
-            estimate_minutes=_checked_estimate(draft.estimate_minutes),
-            paths=tuple(_checked_path(path) for path in draft.paths),
+            acceptance=checked_acceptance(draft.acceptance),
+            priority=checked_priority(draft.priority),
+            estimate_minutes=checked_estimate(draft.estimate_minutes),
+            paths=checked_paths(draft.paths),
             state=state,
             branch=None,
             base=None,
@@ -287,13 +271,13 @@ class PlanService:
             if description is not None:
                 changes["description"] = checked_text(description, "description")
             if acceptance is not None:
-                changes["acceptance"] = tuple(checked_title(text) for text in acceptance)
+                changes["acceptance"] = checked_acceptance(acceptance)
             if priority is not None:
-                changes["priority"] = _checked_priority(priority)
+                changes["priority"] = checked_priority(priority)
             if estimate_minutes is not None:
-                changes["estimate_minutes"] = _checked_estimate(estimate_minutes)
+                changes["estimate_minutes"] = checked_estimate(estimate_minutes)
             if paths is not None:
-                changes["paths"] = tuple(_checked_path(path) for path in paths)
+                changes["paths"] = checked_paths(paths)
             if not changes and accept is None:
                 raise InvalidInput(
                     f"Nothing was given to change on {found.id}.",
@@ -304,28 +288,38 @@ class PlanService:
                     f"Task {found.id} is {found.state.value} and can no longer be changed.",
                     remedy="Create a new task for what is missing.",
                 )
-            if accept is not None:
-                event = TaskEvent.ACCEPT if accept else TaskEvent.REFUSE
-                found = tx.move_task(found, event)
-                tx.event("task_accepted" if accept else "task_refused", found.id)
             if changes:
                 found = tx.edit_task(found, **changes)
                 tx.event("task_updated", found.id, fields=sorted(changes))
-            return found
+            return found if accept is None else self._decide(tx, found, accept=accept)
+
+    def _decide(self, tx: Transaction, task: Task, *, accept: bool) -> Task:
+        if accept:
+            task = tx.move_task(task, TaskEvent.ACCEPT)
+            tx.event("task_accepted", task.id)
+            return task
+        if task.state is not TaskState.PROPOSED:
+            raise IllegalTransition(
+                f"Task {task.id} is {task.state.value}; only a proposed task can be refused.",
+                remedy=f"Cancel it instead: sf task cancel {task.id}",
+            )
+        task = cancel(tx, task, f"refused by {tx.actor}")
+        ask_about_blocked(tx, task)
+        return task
 
     def cancel_task(self, caller: Caller, task: str) -> Task:
         """Cancel a task; its commits and snapshots are kept, its dependents stay blocked."""
         caller.require(*PLANNERS, to="cancel tasks")
         with self._workspace.write(caller) as tx:
-            return cancel(tx, tasks.get(tx.db, task), f"cancelled by {caller.name}")
+            found = cancel(tx, tasks.get(tx.db, task), f"cancelled by {caller.name}")
+            ask_about_blocked(tx, found)
+            return found
 
     def retry_task(self, caller: Caller, task: str) -> Task:
         """Open a stuck task again, its failures forgotten."""
         caller.require(*PLANNERS, to="retry tasks")
         with self._workspace.write(caller) as tx:
-            found = tx.move_task(tasks.get(tx.db, task), TaskEvent.RETRY, retried_at=tx.now)
-            tx.event("task_retried", found.id)
-            return found
+            return retry(tx, tasks.get(tx.db, task))
 
     # -- dependencies --------------------------------------------------------------------------
 
@@ -339,13 +333,21 @@ class PlanService:
     ) -> list[TaskId]:
         """Add and remove what a task depends on, all or nothing; return what it depends on now.
 
+        A task that is being worked on goes on; its merge waits for what it depends on now.
+
         Raises:
             CyclicDependencies: no task of the cycle could ever start.
-            IllegalTransition: the task has ended or is being worked on already.
+            IllegalTransition: the task has ended or is in review.
+            InvalidInput: nothing was named, or it would wait for a cancelled task.
         """
         caller.require(*PLANNERS, to="change dependencies")
         with self._workspace.write(caller) as tx:
             found = tasks.get(tx.db, task)
+            if not add and not remove:
+                raise InvalidInput(
+                    f"Nothing was given to change on {found.id}.",
+                    remedy="Name the tasks to add or remove.",
+                )
             if found.state in TASK_ENDS or found.state is TaskState.IN_REVIEW:
                 raise IllegalTransition(
                     f"Task {found.id} is {found.state.value}; its dependencies are settled.",
@@ -359,93 +361,10 @@ class PlanService:
                         remedy=f"Look at `sf dep tree {found.id}`.",
                     )
                 tx.graph.remove_dependency(found.id, other.id)
+                forget_if_unblocked(tx, other)
             for on in add:
-                other = tasks.get(tx.db, on)
+                other = require_dependable(tasks.get(tx.db, on))
                 tx.graph.add_dependency(found.id, other.id)
                 tasks.add_dependency(tx.db, found.id, other.id)
             tx.event("dependencies_changed", found.id, added=list(add), removed=list(remove))
             return list(tx.graph.dependencies(found.id))
-
-
-def cancel(tx: Transaction, task: Task, reason: str) -> Task:
-    """Cancel a task with all that hangs on it: its lease, its question, its merge request.
-
-    Raises:
-        IllegalTransition: it has ended, or it is landing at this moment.
-    """
-    if request := merge_requests.live_of_task(tx.db, task.id):
-        if request.state is MergeState.LANDING:
-            raise IllegalTransition(
-                f"Task {task.id} is landing at this moment.",
-                remedy="Wait a moment; if it should not have landed, revert it with a new task.",
-            )
-        tx.move_merge_request(request, MergeEvent.WITHDRAW)
-    task = tx.move_task(task, TaskEvent.CANCEL, reserved_for=None, reserved_until=None)
-    if question := questions.open_of_task(tx.db, task.id):
-        tx.move_question(question, QuestionEvent.WITHDRAW)
-    if lease := leases.live_on(tx.db, task.id):
-        tx.end_lease(lease, EndKind.CANCELLED, reason)
-        session = sessions.get(tx.db, lease.session_id)
-        tx.edit_session(session, stop_requested=f"{task.id} was cancelled")
-    tx.event("task_cancelled", task.id, reason=reason)
-    blocked = [other.id for other in tasks.dependents_of(tx.db, task.id)]
-    if blocked:
-        tx.event("dependents_blocked", task.id, tasks=blocked, reason=f"{task.id} was cancelled")
-    complete_if_over(tx, task)
-    return task
-
-
-def complete_if_over(tx: Transaction, task: Task) -> None:
-    """Complete the task's plan when this was its last unfinished task."""
-    plan = plans.get(tx.db, task.plan_id)
-    of_plan = tasks.of_plan(tx.db, plan.id)
-    is_over = all(other.state in TASK_ENDS for other in of_plan)
-    if plan.state is PlanState.ACTIVE and is_over:
-        if any(other.state in SATISFIED for other in of_plan):
-            tx.move_plan(plan, PlanEvent.COMPLETE)
-            tx.event("plan_completed", plan.id)
-
-
-def _keys(drafts: Sequence[TaskDraft], ids: Sequence[TaskId]) -> Mapping[str, TaskId]:
-    by_key: dict[str, TaskId] = {}
-    for draft, task_id in zip(drafts, ids, strict=True):
-        if draft.key and draft.key in by_key:
-            raise InvalidInput(
-                f"Two tasks of the call have the key {draft.key!r}.",
-                remedy="Give each its own key.",
-            )
-        if draft.key:
-            by_key[draft.key] = task_id
-    return by_key
-
-
-def _resolved(tx: Transaction, draft: TaskDraft, by_key: Mapping[str, TaskId]) -> list[TaskId]:
-    return [by_key[on] if on in by_key else tasks.get(tx.db, on).id for on in draft.depends_on]
-
-
-def _checked_priority(priority: int) -> int:
-    if not HIGHEST_PRIORITY <= priority <= LOWEST_PRIORITY:
-        raise InvalidInput(
-            f"Priority {priority} is outside {HIGHEST_PRIORITY} to {LOWEST_PRIORITY}.",
-            remedy=f"{HIGHEST_PRIORITY} is the most urgent, {LOWEST_PRIORITY} the least.",
-        )
-    return priority
-
-
-def _checked_estimate(minutes: float | None) -> float | None:
-    if minutes is not None and not 0 < minutes <= MOST_ESTIMATE_MINUTES:
-        raise InvalidInput(
-            f"An estimate of {minutes:g} minutes cannot be accepted.",
-            remedy=f"Give minutes above 0 and up to {MOST_ESTIMATE_MINUTES}.",
-        )
-    return minutes
-
-
-def _checked_path(path: str) -> str:
-    cleaned = checked_title(path)
-    if cleaned.startswith("/") or ".." in cleaned.split("/"):
-        raise InvalidInput(
-            f"The path {cleaned!r} leads out of the repository.",
-            remedy="Give paths relative to the top of the repository.",
-        )
-    return cleaned

@@ -1,21 +1,25 @@
 """The durable inbox: sessions ask, a director or the person answers, once."""
 
+import re
 from datetime import timedelta
 
 from sf_mcp.core.errors import InvalidInput
 from sf_mcp.core.identity import Caller
-from sf_mcp.core.models import Question, QuestionId, Role, TaskId
+from sf_mcp.core.models import Question, QuestionId, Role, Task, TaskId
 from sf_mcp.core.states import QuestionEvent, QuestionState, TaskEvent, TaskState
 from sf_mcp.core.text import checked_text, checked_title
-from sf_mcp.service.claims import ask, require_lease, session_of
-from sf_mcp.service.plans import cancel
+from sf_mcp.service.claims import STUCK_OPTIONS, ask, require_lease, session_of
+from sf_mcp.service.endings import ask_about_blocked, cancel, retry
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
-from sf_mcp.store import questions, sessions, tasks
+from sf_mcp.store import leases, questions, sessions, tasks
 
 MOST_OPTIONS = 10
-TEXT_LIMIT = 8_000
-"""Characters of a question, its context or its answer."""
+QUESTION_LIMIT, CONTEXT_LIMIT, ANSWER_LIMIT, NOTE_LIMIT = 3_000, 3_000, 4_000, 1_500
+"""Characters; together they fit into one result of `list_questions`."""
+
+GOAL_LIMIT = 8_000
+OPTION_LIMIT = 200
 
 
 class QuestionService:
@@ -33,7 +37,7 @@ class QuestionService:
         Raises:
             InvalidInput: it is empty or too long, or another question of the task is still open.
         """
-        text = checked_text(question, "question", limit=TEXT_LIMIT).strip()
+        text = checked_text(question, "question", limit=QUESTION_LIMIT).strip()
         if not text:
             raise InvalidInput("The question is empty.", remedy="Say what you need to know.")
         if len(options) > MOST_OPTIONS:
@@ -48,20 +52,27 @@ class QuestionService:
                         remedy="Wait for its answer, or go on with what does not depend on it.",
                     )
                 return found
+            for asked in questions.of_task(tx.db, task_id):
+                if asked.text == text and asked.state is QuestionState.ANSWERED:
+                    # The call was made again: its answer stands, and nobody is asked twice.
+                    return asked
             number = ask(
                 tx,
                 task_id=task_id,
                 session=sessions.get(tx.db, lease.session_id),
                 text=text,
-                options=tuple(checked_title(option) for option in options),
-                context=checked_text(context, "context", limit=TEXT_LIMIT),
+                options=tuple(
+                    checked_text(checked_title(option, "option"), "option", limit=OPTION_LIMIT)
+                    for option in options
+                ),
+                context=checked_text(context, "context", limit=CONTEXT_LIMIT),
             )
             return questions.get(tx.db, number)
 
     def set_goal(self, caller: Caller, *, goal: str) -> Question:
         """Give a headless director a goal to plan; it is answered with the plan."""
         caller.require(Role.PERSON, to="set goals")
-        text = checked_text(goal, "goal", limit=TEXT_LIMIT).strip()
+        text = checked_text(goal, "goal", limit=GOAL_LIMIT).strip()
         if not text:
             raise InvalidInput("The goal is empty.", remedy="Say what should be achieved.")
         with self._workspace.write(caller) as tx:
@@ -93,9 +104,10 @@ class QuestionService:
 
         Raises:
             IllegalTransition: it was answered or withdrawn already; that answer stands.
+            InvalidInput: it is empty or too long, or the question asks for a decision.
         """
         caller.require(Role.PERSON, Role.DIRECTOR, to="answer questions")
-        text = checked_text(answer, "answer", limit=TEXT_LIMIT).strip()
+        text = checked_text(answer, "answer", limit=ANSWER_LIMIT).strip()
         if not text:
             raise InvalidInput("The answer is empty.", remedy="Write what the session should do.")
         with self._workspace.write(caller) as tx:
@@ -107,12 +119,15 @@ class QuestionService:
                 answered_at=tx.now,
             )
             tx.event("question_answered", found.id, task=found.task_id, answer=text)
+            lease = leases.live_on(tx.db, found.id)
+            if lease is not None and lease.session_id != caller.session_id:
+                director = sessions.get(tx.db, lease.session_id)
+                tx.edit_session(director, stop_requested=f"{found.id} was answered")
             if found.task_id is not None:
-                self._act_on(tx, found, TaskId(found.task_id), text)
+                self._act_on(tx, found, tasks.get(tx.db, found.task_id), text)
             return found
 
-    def _act_on(self, tx: Transaction, question: Question, task_id: TaskId, answer: str) -> None:
-        task = tasks.get(tx.db, task_id)
+    def _act_on(self, tx: Transaction, question: Question, task: Task, answer: str) -> None:
         if task.state is TaskState.WAITING:
             seconds = self._workspace.settings.orchestrator.reservation_seconds
             tx.move_task(
@@ -122,23 +137,38 @@ class QuestionService:
                 reserved_until=tx.now + timedelta(seconds=seconds),
             )
         elif task.state is TaskState.STUCK and question.session_id is None:
-            if answer.lower() == "retry":
-                tx.move_task(task, TaskEvent.RETRY, retried_at=tx.now)
-                tx.event("task_retried", task.id)
-            elif answer.lower() == "cancel":
-                cancel(tx, task, f"cancelled by {tx.actor}")
+            match decision_in(answer):
+                case "retry":
+                    retry(tx, task)
+                case "cancel":
+                    ask_about_blocked(tx, cancel(tx, task, f"cancelled by {tx.actor}"))
+                case _:
+                    # Answered without a decision, the task would lie there unnoticed.
+                    raise InvalidInput(
+                        f"{question.id} asks what becomes of {task.id}; the answer must begin "
+                        "with retry or cancel.",
+                        remedy="Begin with one of them; reasons may follow and reach the worker.",
+                    )
 
     def escalate(self, caller: Caller, question_id: str, *, note: str) -> Question:
         """Leave an open question to the person, with what has been found out."""
         caller.require(Role.DIRECTOR, Role.PERSON, to="escalate questions")
-        text = checked_text(note, "note", limit=TEXT_LIMIT)
+        text = checked_text(note, "note", limit=NOTE_LIMIT)
         with self._workspace.write(caller) as tx:
             found = questions.get(tx.db, question_id)
             if found.state is not QuestionState.OPEN:
                 raise InvalidInput(
                     f"{found.id} is {found.state.value} already.", remedy="Nothing is left to do."
                 )
+            if found.escalated:
+                return found
             context = f"{found.context}\n\n{caller.name}: {text}".strip()
             found = tx.edit_question(found, escalated=True, context=context)
             tx.event("question_escalated", found.id, note=text)
             return found
+
+
+def decision_in(answer: str) -> str:
+    """Return the option about a stuck task that an answer begins with; empty when with none."""
+    word = re.match(r"\W*(\w+)", answer)
+    return next((one for one in STUCK_OPTIONS if word and word[1].lower() == one), "")

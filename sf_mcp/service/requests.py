@@ -17,12 +17,13 @@ from sf_mcp.core.models import (
     Verdict,
 )
 from sf_mcp.core.states import MergeEvent, MergeState, TaskEvent
-from sf_mcp.core.text import checked_text
+from sf_mcp.core.text import checked_text, one_line
 from sf_mcp.service.claims import give_up, require_lease, session_of
+from sf_mcp.service.endings import end_review, withdraw
 from sf_mcp.service.merge_status import is_reviewed, merge_status
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
-from sf_mcp.store import landings, leases, merge_requests, tasks
+from sf_mcp.store import landings, merge_requests, questions, tasks
 from sf_mcp.store.merge_requests import MERGE_REQUESTS, REPAIR_NOTES, REVIEWS
 
 SUMMARY_LIMIT = 8_000
@@ -97,6 +98,8 @@ class RequestService:
                 updated_at=tx.now,
             )
             MERGE_REQUESTS.insert(tx.db, request)
+            if question := questions.open_of_task(tx.db, task.id):
+                withdraw(tx, question, f"{task.id} was done without the answer")
             tx.end_lease(lease, EndKind.MERGE_REQUESTED, request.id)
             tx.move_task(task, TaskEvent.REQUEST_MERGE, ahead=False)
             tx.event("merge_requested", request.id, task=task.id, commit=commit, summary=text)
@@ -230,7 +233,8 @@ class RequestService:
         with self._workspace.write(caller) as tx:
             lease = require_lease(tx, caller)
             request = merge_requests.get(tx.db, lease.subject)
-            request = tx.edit_merge_request(request, is_escalated=True)
+            if request.state is MergeState.OPEN:
+                request = tx.edit_merge_request(request, is_escalated=True)
             tx.end_lease(lease, EndKind.DONE, "escalated")
             tx.event("review_escalated", request.id, note=text, by=session_of(caller))
             return request
@@ -240,14 +244,13 @@ class RequestService:
     ) -> MergeRequest:
         """Send the task back with a repair note; too many of those set it aside as stuck."""
         request = tx.move_merge_request(request, MergeEvent.SEND_BACK)
-        if lease := leases.live_on(tx.db, request.id):
-            tx.end_lease(lease, EndKind.DONE, "sent back meanwhile")
+        end_review(tx, request, "it was sent back meanwhile")
         REPAIR_NOTES.insert(
             tx.db,
             RepairNote(
                 task_id=request.task_id,
                 merge_request_id=request.id,
-                reason=reason,
+                reason=one_line(reason, 1000),
                 detail=detail[-SUMMARY_LIMIT:],
                 created_at=tx.now,
             ),

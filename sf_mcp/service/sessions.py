@@ -1,51 +1,41 @@
 """Sessions as the launcher reports them: started, heard, at a turn's end, ended."""
 
 import secrets
-from dataclasses import dataclass
-from datetime import timedelta
-from enum import StrEnum
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from math import isfinite
 
 from sf_mcp.core.errors import Unauthorized
 from sf_mcp.core.identity import Caller
-from sf_mcp.core.models import EndKind, Lease, Role, Session, SessionId, TaskId
+from sf_mcp.core.models import (
+    EndKind,
+    Lease,
+    Question,
+    QuestionId,
+    Role,
+    Session,
+    SessionId,
+)
 from sf_mcp.core.states import (
     LIVE_SESSIONS,
-    QuestionState,
     SessionEvent,
     SessionState,
     TaskEvent,
     TaskState,
 )
 from sf_mcp.core.text import one_line
-from sf_mcp.service.claims import ClaimService
+from sf_mcp.service.claims import ClaimService, is_over_budget
+from sf_mcp.service.pauses import pause
 from sf_mcp.service.secret_files import read_secret, write_secret
 from sf_mcp.service.transaction import Transaction
+from sf_mcp.service.turns import NextStep, TurnVerdict, verdict_on
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import facts, leases, questions, sessions, tasks
-
-MOST_NUDGES = 2
-"""How often a session that ends its turn without an outcome is told what is missing."""
+from sf_mcp.store.merge_requests import MERGE_REQUESTS
 
 PARK_WITHOUT_RESET = timedelta(minutes=5)
 """How long the fleet waits at a limit whose reset time is not known."""
-
-
-class NextStep(StrEnum):
-    """What the launcher does with a session whose turn has ended."""
-
-    CONTINUE = "continue"
-    FINISH = "finish"
-    PARK = "park"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnVerdict:
-    """The server's word on a session at rest; `message` is the next user message to send."""
-
-    step: NextStep
-    message: str = ""
-    end: EndKind = EndKind.DONE
 
 
 class SessionService:
@@ -55,6 +45,7 @@ class SessionService:
         """Work on this project."""
         self._workspace = workspace
         self._claims = claims
+        self._told_by_hook: dict[SessionId, set[QuestionId]] = {}
 
     # -- identity ------------------------------------------------------------------------------
 
@@ -148,64 +139,76 @@ class SessionService:
     ) -> Session:
         """Record what the stream says, and renew the lease: the process is alive."""
         caller.require(Role.PERSON, to="report sessions")
-        seconds = self._workspace.settings.orchestrator.lease_seconds
         with self._workspace.write(caller) as tx:
             session = sessions.get(tx.db, session_id)
+            if session.state not in LIVE_SESSIONS:
+                return session
             if lease := leases.live_of(tx.db, session.id):
-                leases.renew(tx.db, lease.number, tx.now + timedelta(seconds=seconds))
-            return tx.edit_session(
+                leases.renew(tx.db, lease.number, tx.lease_end)
+            session = tx.edit_session(
                 session,
                 is_turn_active=is_turn_active,
                 last_line=one_line(last_line, 200),
                 context_tokens=context_tokens,
                 context_window=context_window or session.context_window,
-                cost_usd=max(cost_usd, session.cost_usd),
+                cost_usd=max(cost_usd, session.cost_usd) if isfinite(cost_usd) else session.cost_usd,
                 heard_at=tx.now,
             )
+            return self._within_budget(tx, session)
+
+    def _within_budget(self, tx: Transaction, session: Session) -> Session:
+        """Ask for the end of a worker whose task has used up what it may cost."""
+        task = tasks.TASKS.get(tx.db, session.subject)
+        limit = self._workspace.settings.budget.task_usd
+        if task is None or session.stop_requested or not is_over_budget(tx, task, limit):
+            return session
+        return tx.edit_session(session, stop_requested=f"the budget of {task.id} is used up")
 
     def turn_ended(self, caller: Caller, session_id: str) -> TurnVerdict:
         """Decide what becomes of a session whose turn has ended."""
         caller.require(Role.PERSON, to="report sessions")
         with self._workspace.write(caller) as tx:
             session = sessions.get(tx.db, session_id)
-            verdict = self._verdict(tx, session)
-            if verdict.step is NextStep.CONTINUE:
+            verdict = verdict_on(tx, session)
+            if verdict.step is not NextStep.CONTINUE:
+                return verdict
+            if answered := questions.undelivered(tx.db, session.id):
+                # The launcher writes it to the session's own stdin; a session whose launcher dies
+                # before that is started anew, with the answer in its brief.
+                self._deliver(tx, answered)
+                tx.edit_session(session, nudges=0)
+            else:
                 tx.edit_session(session, nudges=session.nudges + 1)
             return verdict
 
-    def stop_hook(self, caller: Caller) -> str:
-        """Return what is missing before the calling session may end its turn; "" when nothing."""
+    def stop_hook(self, caller: Caller, *, is_after_block: bool = False) -> str:
+        """Return what is missing before the calling session may end its turn; "" when nothing.
+
+        An answer that is told here counts as delivered only when the session stops again because
+        of it (`is_after_block`): hooks fail open, so the reply may have reached nobody.
+        """
         if caller.session_id is None:
             return ""
         with self._workspace.write(caller) as tx:
             session = sessions.get(tx.db, caller.session_id)
-            verdict = self._verdict(tx, session)
+            told = self._told_by_hook.pop(session.id, set())
+            answered = questions.undelivered(tx.db, session.id)
+            if is_after_block:
+                self._deliver(tx, [one for one in answered if one.id in told])
+                answered = [one for one in answered if one.id not in told]
+            verdict = verdict_on(tx, session)
             if verdict.step is not NextStep.CONTINUE:
                 return ""
-            tx.edit_session(session, nudges=session.nudges + 1)
+            if answered:
+                self._told_by_hook[session.id] = {one.id for one in answered}
+            else:
+                tx.edit_session(session, nudges=session.nudges + 1)
             return verdict.message
 
-    def _verdict(self, tx: Transaction, session: Session) -> TurnVerdict:
-        lease = leases.live_of(tx.db, session.id)
-        if lease is None or session.stop_requested:
-            ended = leases.newest_of(tx.db, session.id)
-            end = ended.end if ended and ended.end else EndKind.STOPPED
-            return TurnVerdict(step=NextStep.FINISH, end=end)
-        for question in questions.undelivered(tx.db, session.id):
+    def _deliver(self, tx: Transaction, answered: Sequence[Question]) -> None:
+        for question in answered:
             tx.edit_question(question, delivered_at=tx.now)
-            return TurnVerdict(
-                step=NextStep.CONTINUE,
-                message=f"{question.id} was answered by {question.answered_by}: {question.answer}",
-            )
-        if session.role is Role.WORKER and questions.open_of_task(tx.db, TaskId(lease.subject)):
-            return TurnVerdict(step=NextStep.PARK, end=EndKind.PARKED)
-        if session.role is Role.DIRECTOR:
-            question = questions.QUESTIONS.get(tx.db, lease.subject)
-            if question is None or question.escalated or question.state is not QuestionState.OPEN:
-                return TurnVerdict(step=NextStep.FINISH)
-        if session.nudges >= MOST_NUDGES:
-            return TurnVerdict(step=NextStep.FAIL, end=EndKind.NO_OUTCOME)
-        return TurnVerdict(step=NextStep.CONTINUE, message=_missing(session, lease))
+            tx.event("answer_delivered", question.id, session=question.session_id)
 
     def ended(
         self, caller: Caller, session_id: str, *, kind: EndKind, detail: str, resets_at: str = ""
@@ -215,97 +218,85 @@ class SessionService:
         The caller has taken a snapshot of the worktree before.
         """
         caller.require(Role.PERSON, to="report sessions")
+        detail = one_line(detail, 500)
         with self._workspace.write(caller) as tx:
             session = sessions.get(tx.db, session_id)
             if session.state not in LIVE_SESSIONS:
                 return session
             sessions.revoke_tokens(tx.db, session.id)
+            self._told_by_hook.pop(session.id, None)
             lease = leases.live_of(tx.db, session.id)
-            if lease is not None:
-                kind = self._settle(tx, session, lease, kind, detail)
+            is_parked = lease is not None and self._settle(tx, session, lease, kind, detail)
+            if kind is EndKind.PARKED and not is_parked:
+                kind = EndKind.STOPPED  # what it waited for is over already
             if kind in (EndKind.USAGE_LIMIT, EndKind.OVERLOADED):
                 self._park_fleet(tx, kind, detail, resets_at)
             if kind in (EndKind.AUTHENTICATION, EndKind.BAD_CONFIGURATION):
-                facts.put(tx.db, "paused", f"{kind.value}: {detail}")
-                tx.event("fleet_paused", reason=f"{kind.value}: {detail}")
-            event = SessionEvent.PARK if kind is EndKind.PARKED else SessionEvent.EXIT
+                pause(tx, f"{kind.value}: {detail}")
             tx.event("session_ended", session.id, name=session.name, end=kind.value, detail=detail)
+            if is_parked and session.state is SessionState.STARTING:
+                # Its connection was never reported, but it has asked a question.
+                session = tx.move_session(session, SessionEvent.CONNECT)
             return tx.move_session(
                 session,
-                event,
+                SessionEvent.PARK if is_parked else SessionEvent.EXIT,
                 is_turn_active=False,
-                ended_at=None if kind is EndKind.PARKED else tx.now,
+                ended_at=None if is_parked else tx.now,
                 end=kind,
-                end_detail=one_line(detail, 500),
+                end_detail=detail,
             )
 
     def _settle(
         self, tx: Transaction, session: Session, lease: Lease, kind: EndKind, detail: str
-    ) -> EndKind:
-        """End the lease that a session still held at its end; return the kind that counts."""
+    ) -> bool:
+        """End the lease that a session still held at its end; return whether it is parked."""
         if session.role is not Role.WORKER:
             tx.end_lease(lease, kind, detail)
-            return kind
+            self._leave_to_person(tx, lease.subject)
+            return False
+        if kind is not EndKind.PARKED:
+            self._claims.let_go(tx, lease, kind, detail)
+            return False
         task = tasks.get(tx.db, lease.subject)
-        if kind is EndKind.PARKED and task.state is TaskState.CLAIMED:
-            question = questions.open_of_task(tx.db, task.id)
-            if question is not None:
-                tx.end_lease(lease, EndKind.PARKED, question.id)
-                tx.move_task(task, TaskEvent.PARK)
-                return EndKind.PARKED
-            # Answered between the turn's end and now: the next dispatch resumes it.
-            tx.end_lease(lease, EndKind.PARKED, "answered meanwhile")
-            until = self._workspace.settings.orchestrator.reservation_seconds
-            tx.move_task(
-                task,
-                TaskEvent.LET_GO,
-                reserved_for=session.id,
-                reserved_until=tx.now + timedelta(seconds=until),
-            )
-            return EndKind.PARKED
-        self._claims.let_go(tx, lease, kind, detail)
-        return kind
+        question = questions.open_of_task(tx.db, task.id)
+        if question is not None:
+            tx.end_lease(lease, EndKind.PARKED, question.id)
+            tx.move_task(task, TaskEvent.PARK)
+            return True
+        # Answered between the turn's end and now: the next dispatch resumes it.
+        tx.end_lease(lease, EndKind.PARKED, "answered meanwhile")
+        until = self._workspace.settings.orchestrator.reservation_seconds
+        tx.move_task(
+            task,
+            TaskEvent.LET_GO,
+            reserved_for=session.id,
+            reserved_until=tx.now + timedelta(seconds=until),
+        )
+        return True
+
+    def _leave_to_person(self, tx: Transaction, subject: str) -> None:
+        """Leave what sessions have failed at too often, a review or a question, to the person."""
+        limit = self._workspace.settings.orchestrator.max_failures
+        if leases.count_failures(tx.db, subject, None) < limit:
+            return
+        note = f"{limit} sessions ended without deciding it"
+        if (request := MERGE_REQUESTS.get(tx.db, subject)) and not request.is_escalated:
+            tx.edit_merge_request(request, is_escalated=True)
+            tx.event("review_escalated", request.id, note=note)
+        if (question := questions.QUESTIONS.get(tx.db, subject)) and not question.escalated:
+            tx.edit_question(question, escalated=True)
+            tx.event("question_escalated", question.id, note=note)
 
     def _park_fleet(self, tx: Transaction, kind: EndKind, detail: str, resets_at: str) -> None:
-        until = resets_at or (tx.now + PARK_WITHOUT_RESET).isoformat()
-        facts.put(tx.db, "parked_until", until)
-        facts.put(tx.db, "parked_reason", f"{kind.value}: {one_line(detail, 200)}")
-        tx.event("fleet_parked", reason=kind.value, until=until)
-
-    # -- leases ----------------------------------------------------------------------------------
-
-    def expire_leases(self, caller: Caller) -> list[Lease]:
-        """End the leases whose time has passed; their sessions are fenced and told to stop."""
-        with self._workspace.read() as tx:
-            if not leases.expired(tx.db, tx.now):
-                return []
-        with self._workspace.write(caller) as tx:
-            expired = leases.expired(tx.db, tx.now)
-            for lease in expired:
-                session = sessions.get(tx.db, lease.session_id)
-                tx.edit_session(session, stop_requested="its lease expired")
-                sessions.revoke_tokens(tx.db, session.id)
-                if session.role is Role.WORKER:
-                    self._claims.let_go(tx, lease, EndKind.LEASE_EXPIRED, "not heard of in time")
-                else:
-                    tx.end_lease(lease, EndKind.LEASE_EXPIRED, "not heard of in time")
-            return expired
-
-    def release_reservations(self, caller: Caller) -> None:
-        """Open tasks whose reservation for an answered session has run out to anyone."""
-        with self._workspace.read() as tx:
-            over = _overdue_reservations(tx)
-        if not over:
-            return
-        with self._workspace.write(caller) as tx:
-            for task_id in _overdue_reservations(tx):
-                task = tasks.get(tx.db, task_id)
-                if task.reserved_for:
-                    session = sessions.get(tx.db, task.reserved_for)
-                    if session.state is SessionState.PARKED:
-                        tx.move_session(session, SessionEvent.EXIT, ended_at=tx.now)
-                tx.edit_task(task, reserved_for=None, reserved_until=None, ahead=True)
-                tx.event("reservation_over", task.id)
+        until = _reset_time(resets_at, tx.now)
+        reason = f"{kind.value}: {one_line(detail, 200)}"
+        if kind is EndKind.OVERLOADED or self._workspace.settings.limits.on_usage_limit == "wait":
+            facts.put(tx.db, "parked_until", until.isoformat())
+            facts.put(tx.db, "parked_reason", reason)
+            tx.event("fleet_parked", reason=kind.value, until=until.isoformat())
+        else:
+            # `ask` and `stop`: the person says when to go on.
+            pause(tx, f"{reason} (resets {until.isoformat(timespec='minutes')})")
 
     # -- for people ------------------------------------------------------------------------------
 
@@ -325,33 +316,30 @@ class SessionService:
         caller.require(Role.PERSON, to="stop sessions")
         with self._workspace.write(caller) as tx:
             found = sessions.get(tx.db, session)
+            if found.state is SessionState.PARKED:
+                return self._give_up_parked(tx, found)
             if found.state not in LIVE_SESSIONS:
                 return found
             tx.event("stop_requested", found.id, name=found.name, reason=reason)
             return tx.edit_session(found, stop_requested=reason or f"stopped by {caller.name}")
 
 
-def _overdue_reservations(tx: Transaction) -> list[TaskId]:
-    return [
-        task.id
-        for task in tasks.TASKS.select(tx.db, "reserved_until IS NOT NULL AND state = 'open'")
-        if task.reserved_until is not None and task.reserved_until <= tx.now
-    ]
+    def _give_up_parked(self, tx: Transaction, session: Session) -> Session:
+        """End a session that has no process; its task goes to a fresh one, with its question."""
+        task = tasks.get(tx.db, session.subject)
+        if task.state is TaskState.WAITING:
+            tx.move_task(task, TaskEvent.UNPARK, ahead=True)
+        elif task.reserved_for == session.id:
+            tx.edit_task(task, reserved_for=None, reserved_until=None, ahead=True)
+        tx.event("session_ended", session.id, name=session.name, end=EndKind.STOPPED.value)
+        return tx.move_session(session, SessionEvent.EXIT, ended_at=tx.now, end=EndKind.STOPPED)
 
 
-def _missing(session: Session, lease: Lease) -> str:
-    if session.role is Role.STEWARD:
-        return (
-            f"The review of {lease.subject} has no outcome yet. Call approve_merge or send_back "
-            "with your reasons, or escalate."
-        )
-    if session.role is Role.DIRECTOR:
-        return (
-            f"{lease.subject} has no outcome yet. Answer it with answer_question, or pass it on "
-            "with escalate."
-        )
-    return (
-        f"Your task {lease.subject} has no outcome yet. Commit your work, then call request_merge "
-        "if it is complete, write_handoff if a fresh session should go on, ask_director if you "
-        "need a decision, or release_task if you cannot do it."
-    )
+def _reset_time(text: str, now: datetime) -> datetime:
+    """Return when a limit is over, by what the launcher read; a guess when that is no use."""
+    with suppress(ValueError):
+        read = datetime.fromisoformat(text)
+        until = read if read.tzinfo is not None else read.replace(tzinfo=UTC)
+        if until > now:
+            return until.astimezone(UTC)
+    return now + PARK_WITHOUT_RESET

@@ -7,6 +7,8 @@ Rule 3: what the person or upstream committed is taken in as it is.
 """
 
 import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sf_mcp.core.errors import StoneforgeError, TargetMoved
@@ -25,7 +27,9 @@ from sf_mcp.git.merging import Merged, merge_trees
 from sf_mcp.git.publishing import LeftAlone, publish_to_checkout, take_in
 from sf_mcp.git.remotes import Rejected, RejectedBecause, fetch_remote, push_to_remote
 from sf_mcp.git.repository import Repository
-from sf_mcp.service.plans import complete_if_over
+from sf_mcp.service.endings import complete_if_over, end_review
+from sf_mcp.service.merge_status import is_released
+from sf_mcp.service.pauses import paused_reason
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import facts, landings, merge_requests, tasks
@@ -33,6 +37,11 @@ from sf_mcp.store import facts, landings, merge_requests, tasks
 logger = logging.getLogger(__name__)
 
 REMOTE = "origin"
+MOST_PUSHES = 3
+"""Times in one go that somebody else may be faster at the remote."""
+
+FETCH_PAUSE = timedelta(seconds=30)
+FIRST_REST, LONGEST_REST = timedelta(seconds=30), timedelta(minutes=10)
 
 
 class TargetService:
@@ -46,6 +55,9 @@ class TargetService:
         self.branch = branch
         self.ref = f"refs/heads/{branch}"
         self._published: Oid | None = None
+        self._conflict = ("", "")
+        """Why the person's own commits cannot be taken in, and the command that mends it."""
+        self._remote = _RemoteTries(workspace.now)
 
     def head(self) -> Oid:
         """Return where the target rightly is: the newest finished move."""
@@ -92,17 +104,26 @@ class TargetService:
         new: Oid,
         green: bool | None,
     ) -> bool:
-        """Move the target from `old` to `new`; return False when it was not at `old` any more."""
+        """Move the target from `old` to `new`.
+
+        Returns False when nothing was moved: the target was not at `old` any more, or the request
+        may not land any more (cancelled, sent back, the fleet paused since it was looked at).
+        """
+        tree = self._forge.tree_of(new)
         with self._workspace.write(SERVER) as tx:
             if request is not None:
-                tx.move_merge_request(request, MergeEvent.START_LANDING)
+                # As it is now: checks ran since it was read, and no one may have changed his mind.
+                present = merge_requests.get(tx.db, request.id)
+                if not self._may_land(tx, present, request.commit):
+                    return False
+                tx.move_merge_request(present, MergeEvent.START_LANDING)
             landings.intend(
                 tx.db,
                 kind=kind,
                 merge_request_id=request.id if request else None,
                 old=old,
                 new=new,
-                tree=self._forge.tree_of(new),
+                tree=tree,
                 is_green=green,
                 at=tx.now,
             )
@@ -116,6 +137,14 @@ class TargetService:
             return False
         self._finish(intent, LandingState.DONE)
         return True
+
+    def _may_land(self, tx: Transaction, request: MergeRequest, commit: Oid) -> bool:
+        return (
+            request.state is MergeState.OPEN
+            and request.commit == commit
+            and not paused_reason(tx)
+            and is_released(tx, request, self._workspace.settings)
+        )
 
     def _finish(self, intent: Landing, state: LandingState) -> None:
         with self._workspace.write(SERVER) as tx:
@@ -141,6 +170,7 @@ class TargetService:
             tx.move_merge_request(request, MergeEvent.TARGET_MOVED)
             return
         tx.move_merge_request(request, MergeEvent.LAND, landed_commit=intent.new)
+        end_review(tx, request, "it has landed")
         task = tx.move_task(tasks.get(tx.db, request.task_id), TaskEvent.LAND, ahead=False)
         tx.event("merged", task.id, commit=intent.new, merge_request=request.id)
         complete_if_over(tx, task)
@@ -168,35 +198,44 @@ class TargetService:
 
     def take_in_upstream(self) -> None:
         """Take in what the person committed on their branch."""
-        if (theirs := take_in(self._root, self._forge, self.branch)) is not None:
-            self._take_in(theirs)
+        theirs = take_in(self._root, self._forge, self.branch)
+        conflict = self._take_in(theirs) if theirs is not None else ""
+        self._conflict = (
+            f"your commits on {self.branch} {conflict}" if conflict else "",
+            f"git merge stoneforge/{self.branch}",
+        )
 
-    def take_in_remote(self) -> None:
-        """Take in what arrived at the remote; one that cannot be reached never blocks local work."""
-        if not self._workspace.settings.merge.push:
+    def take_in_remote(self, *, at_once: bool = False) -> None:
+        """Take in what arrived at the remote; one that is out of reach never holds up local work.
+
+        It is asked at most every `FETCH_PAUSE`, unless `at_once`.
+        """
+        if not self._workspace.settings.merge.push or not self._remote.may_try(at_once=at_once):
             return
         try:
             theirs = fetch_remote(self._root, self._forge, REMOTE, self.branch)
         except GitFailed as error:
+            self._remote.failed()
             self._note_once("fetch_failed", f"{REMOTE} cannot be reached: {error.message}")
             return
-        if theirs is not None:
-            self._take_in(theirs)
+        self._remote.fetched()
+        if theirs is not None and (conflict := self._take_in(theirs)):
+            self._note_once("upstream_conflict", f"commits on {REMOTE}/{self.branch} {conflict}")
 
-    def _take_in(self, commit: Oid) -> None:
+    def _take_in(self, commit: Oid) -> str:
+        """Take in somebody's commits; return why that cannot be done, empty when it is done."""
         head = self.head()
         if self._forge.is_ancestor(commit, head):
-            return
+            return ""
         new = commit
         if not self._forge.is_ancestor(head, commit):
-            merged = merge_trees(self._forge, head, commit)
+            try:
+                merged = merge_trees(self._forge, head, commit)
+            except GitFailed as error:
+                return f"cannot be merged with what the fleet landed: {error.message}"
             if not isinstance(merged, Merged):
-                self._note_checkout(
-                    f"commits {commit[:12]} on your {self.branch} conflict with what the fleet "
-                    f"landed in {', '.join(merged.paths[:5])}",
-                    f"git merge stoneforge/{self.branch}",
-                )
-                return
+                paths = ", ".join(merged.paths[:5])
+                return f"(up to {commit[:12]}) conflict with what the fleet landed in {paths}"
             new = self._forge.commit_tree(
                 merged.tree,
                 [head, commit],
@@ -207,30 +246,51 @@ class TargetService:
         # Their tree is not ours to judge: taken in as it is, and recorded red or green later.
         if self.land(None, kind=LandingKind.UPSTREAM, old=head, new=new, green=None):
             logger.info("took in %s as %s", commit, new)
+        return ""
 
     # -- publishing --------------------------------------------------------------------------------
 
     def publish(self) -> None:
         """Bring the target to the person's branch, and to the remote when that is switched on."""
-        head = self.head()
-        outcome = publish_to_checkout(self._root, self._forge, self.branch, head)
-        if isinstance(outcome, LeftAlone):
-            self._note_checkout(
-                f"{outcome.behind} commits behind: {outcome.reason}", outcome.command_to_catch_up
-            )
-        else:
+        self._publish_to_checkout()
+        if self._workspace.settings.merge.push:
+            self._push()
+
+    def next_try(self) -> datetime | None:
+        """Return when the remote, which did not take what has landed, is tried again."""
+        return self._remote.next_try if self._workspace.settings.merge.push else None
+
+    def _publish_to_checkout(self) -> None:
+        outcome = publish_to_checkout(self._root, self._forge, self.branch, self.head())
+        if not isinstance(outcome, LeftAlone):
             self._note_checkout("up to date", "")
-        if self._workspace.settings.merge.push and self._published != head:
+            return
+        reason, command = outcome.reason, outcome.command_to_catch_up
+        if outcome.obstacle is Obstacle.DIVERGED and self._conflict[0]:
+            reason, command = self._conflict
+        self._note_checkout(f"{outcome.behind} commits behind: {reason}", command)
+
+    def _push(self) -> None:
+        for _ in range(MOST_PUSHES):
+            head = self.head()
+            if self._published == head or not self._remote.may_try(at_once=True):
+                return
             pushed = push_to_remote(self._root, REMOTE, head, self.branch)
-            if isinstance(pushed, Rejected):
-                self._note_once(
-                    "push_failed", f"{REMOTE} did not take {head[:12]}: {pushed.reason}"
-                )
-                if pushed.because is RejectedBecause.BEHIND:
-                    self.take_in_remote()
-            else:
+            if not isinstance(pushed, Rejected):
                 self._published = head
+                self._remote.succeeded()
                 self._note_once("pushed", f"{REMOTE} has {head[:12]}")
+                return
+            if pushed.because is not RejectedBecause.BEHIND:
+                break
+            self.take_in_remote(at_once=True)
+            if self.head() == head:
+                break  # what is there cannot be taken in; it has been said why
+            self._publish_to_checkout()
+        else:
+            return
+        self._remote.failed()
+        self._note_once("push_failed", f"{REMOTE} did not take {head[:12]}: {pushed.reason}")
 
     def _note_checkout(self, state: str, remedy: str) -> None:
         with self._workspace.read() as tx:
@@ -243,9 +303,37 @@ class TargetService:
             tx.event("checkout", "", state=state, remedy=remedy)
 
     def _note_once(self, kind: str, text: str) -> None:
+        """Tell something unless it was the last thing told of its kind."""
+        fact = f"told_{kind}"
         with self._workspace.read() as tx:
-            if facts.get(tx.db, "push") == text:
+            if facts.get(tx.db, fact) == text:
                 return
         with self._workspace.write(SERVER) as tx:
-            facts.put(tx.db, "push", text)
+            facts.put(tx.db, fact, text)
             tx.event(kind, "", detail=text)
+
+
+class _RemoteTries:
+    """When the remote may be asked again: a failure is followed by a rest that doubles."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._failures = 0
+        self._fetched_at: datetime | None = None
+        self.next_try: datetime | None = None
+
+    def may_try(self, *, at_once: bool) -> bool:
+        now = self._now()
+        if self.next_try is not None and now < self.next_try:
+            return False
+        return at_once or self._fetched_at is None or now - self._fetched_at >= FETCH_PAUSE
+
+    def failed(self) -> None:
+        self.next_try = self._now() + min(FIRST_REST * 2 ** min(self._failures, 10), LONGEST_REST)
+        self._failures += 1
+
+    def fetched(self) -> None:
+        self._fetched_at = self._now()
+
+    def succeeded(self) -> None:
+        self._failures, self.next_try = 0, None

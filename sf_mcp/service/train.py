@@ -22,7 +22,7 @@ from sf_mcp.git.repository import Repository
 from sf_mcp.service.checking import COULD_NOT_START, Checking, CheckingPlace
 from sf_mcp.service.merge_status import is_released
 from sf_mcp.service.pauses import paused_reason
-from sf_mcp.service.plans import complete_if_over
+from sf_mcp.service.endings import complete_if_over
 from sf_mcp.service.requests import RequestService
 from sf_mcp.service.target import TargetService
 from sf_mcp.service.workspace import Workspace

@@ -1,20 +1,29 @@
-"""The few settings that a short command needs, without pydantic.
+"""The few settings that a short command needs, without pydantic, and mostly without yaml.
 
-`sf status` must answer in a tenth of a second and pydantic alone takes half of that to import, so
-this reads the file with yaml alone. Whatever it does not understand it leaves to the full model.
+`sf status` must answer in a tenth of a second. Pydantic alone takes half of that to import, so this
+reads the file with yaml alone; whatever it does not understand it leaves to the full model. And
+yaml takes a fifth, so what was found is kept beside the file until the file changes.
 """
 
+import contextlib
+import json
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-from sf_mcp.core.text import branch_name_problem
-from sf_mcp.settings.document import read_document
-from sf_mcp.settings.source import decode, read_source
+from sf_mcp.settings.source import decode, read_source, signature_of
 
 DEFAULT_TARGET_BRANCH = "main"
 DEFAULT_MAX_CONCURRENT = 6
+KEPT_NAME = "config.facts.json"
+_KEPT_FORMAT = [1, DEFAULT_TARGET_BRANCH, DEFAULT_MAX_CONCURRENT]
+"""What the kept facts depend on besides the file; the number grows with every change of them."""
+_RACY_NS = 100_000_000
+"""A file written so shortly before the facts were kept may have been written again since, within
+one tick of the file system's clock (git's index has the same problem)."""
+
 SECTIONS = frozenset({"orchestrator", "agents", "checks", "merge", "budget", "limits"})
 
 
@@ -54,14 +63,53 @@ def quick_facts(path: Path) -> QuickFacts:
     Raises:
         ConfigInvalid: the file is missing, is not YAML, or one of these facts is wrong.
     """
-    text = decode(read_source(path).data, str(path))
-    values = read_document(text, str(path)).values
-    facts = _facts(values)
-    return facts if facts is not None else _facts_by_the_model(text, str(path))
+    if (kept := _kept(path)) is not None:
+        return kept
+    # Here and not above: this is the import that the kept facts exist to avoid.
+    from sf_mcp.settings.document import read_document
+
+    source = read_source(path)
+    text = decode(source.data, str(path))
+    facts = _facts(read_document(text, str(path)).values)
+    if facts is None:
+        return _facts_by_the_model(text, str(path))
+    _keep(path, source.signature, facts)
+    return facts
+
+
+def _kept(path: Path) -> QuickFacts | None:
+    """The facts found before, if the file has not changed since."""
+    beside = path.with_name(KEPT_NAME)
+    try:
+        signature = signature_of(path.stat())
+        if beside.stat().st_mtime_ns - signature[0] < _RACY_NS:
+            return None
+        stored = json.loads(beside.read_bytes())
+        if stored["of"] != [*_KEPT_FORMAT, *signature]:
+            return None
+        facts: dict[str, Any] = stored["facts"]
+        facts["check_names"] = tuple(facts["check_names"])
+        return QuickFacts(**facts)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _keep(path: Path, signature: tuple[int, int, int], facts: QuickFacts) -> None:
+    stored = {"of": [*_KEPT_FORMAT, *signature], "facts": asdict(facts)}
+    new = path.with_name(f"{KEPT_NAME}.{os.getpid()}")
+    # A full disk or a folder of somebody else's: the next command reads the file again.
+    with contextlib.suppress(OSError):
+        try:
+            new.write_text(json.dumps(stored))
+            new.replace(path.with_name(KEPT_NAME))
+        finally:
+            new.unlink(missing_ok=True)
 
 
 def _facts(values: Mapping[str, object]) -> QuickFacts | None:
     """The facts in `values`, or None when something there is out of the ordinary."""
+    from sf_mcp.core.text import branch_name_problem
+
     agents = _section(values, "agents")
     steward = _section(agents, "steward") if agents is not None else None
     merge, orchestrator = _section(values, "merge"), _section(values, "orchestrator")
@@ -114,7 +162,6 @@ def _check_names(checks: object) -> tuple[str, ...] | None:
 
 
 def _facts_by_the_model(text: str, source: str) -> QuickFacts:
-    # Here and not above: this is the import that the module exists to avoid.
     from sf_mcp.settings.reading import parse
 
     settings = parse(text, source)

@@ -68,6 +68,24 @@ def attempts(db: sqlite3.Connection, subject: str) -> list[Lease]:
     return LEASES.select(db, "subject = ? AND ended_at IS NOT NULL ORDER BY number", subject)
 
 
+def newest_ended(db: sqlite3.Connection, subject: str, *, limit: int) -> list[Lease]:
+    """Return the newest ended leases of the subject, newest first."""
+    return LEASES.select(
+        db, "subject = ? AND ended_at IS NOT NULL ORDER BY number DESC LIMIT ?", subject, limit
+    )
+
+
+def failed_since(db: sqlite3.Connection, since: datetime) -> list[str]:
+    """Return the subjects of which an attempt failed after `since`."""
+    kinds = sorted(kind.value for kind in FAILURES)
+    marks = ", ".join("?" * len(kinds))
+    rows = db.execute(
+        f'SELECT DISTINCT subject FROM leases WHERE ended_at > ? AND "end" IN ({marks})',
+        (to_column(since), *kinds),
+    )
+    return [str(row[0]) for row in rows]
+
+
 def renew(db: sqlite3.Connection, number: int, expires_at: datetime) -> None:
     """Move the lease's end further away; never nearer."""
     db.execute(

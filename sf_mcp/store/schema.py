@@ -106,6 +106,7 @@ CREATE UNIQUE INDEX one_live_lease_a_session ON leases (session_id) WHERE ended_
 -- a fencing token is granted once
 CREATE UNIQUE INDEX one_grant_a_fence ON leases (subject, fence);
 CREATE INDEX leases_session ON leases (session_id);
+CREATE INDEX leases_ended ON leases (ended_at);
 
 CREATE TABLE handoffs (
     number INTEGER PRIMARY KEY AUTOINCREMENT,

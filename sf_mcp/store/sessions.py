@@ -119,11 +119,17 @@ def revoke_person_tokens(db: sqlite3.Connection, *, but: str) -> None:
     )
 
 
-def total_cost(db: sqlite3.Connection, subject: str | None = None) -> float:
-    """Return what all sessions, or those of one subject, have cost in US dollars."""
-    where, parameters = ("subject = ?", (subject,)) if subject else ("1", ())
+def total_cost(db: sqlite3.Connection) -> float:
+    """Return what all sessions have cost in US dollars."""
+    row = db.execute("SELECT coalesce(sum(cost_usd), 0) FROM sessions").fetchone()
+    return float(row[0])
+
+
+def cost_of(db: sqlite3.Connection, subject: str, since: datetime | None) -> float:
+    """Return what the subject's sessions that were started after `since` have cost."""
     row = db.execute(
-        f"SELECT coalesce(sum(cost_usd), 0) FROM sessions WHERE {where}", parameters
+        "SELECT coalesce(sum(cost_usd), 0) FROM sessions WHERE subject = ? AND created_at > ?",
+        (subject, to_column(since) if since else ""),
     ).fetchone()
     return float(row[0])
 

@@ -119,6 +119,11 @@ def dependency_rows(db: sqlite3.Connection) -> Iterator[tuple[TaskId, TaskId]]:
         yield TaskId(task_id), TaskId(depends_on)
 
 
+def reserved(db: sqlite3.Connection) -> list[Task]:
+    """Return the open tasks that are kept for one session, oldest first."""
+    return TASKS.select(db, "reserved_for IS NOT NULL AND state = 'open' ORDER BY number")
+
+
 def declared_paths(db: sqlite3.Connection) -> list[tuple[TaskId, str, tuple[str, ...]]]:
     """Return id, title and declared paths of the tasks that are being worked on and declare any."""
     rows = db.execute(
@@ -126,6 +131,16 @@ def declared_paths(db: sqlite3.Connection) -> list[tuple[TaskId, str, tuple[str,
         " AND state IN ('claimed', 'waiting', 'in_review', 'stuck') ORDER BY number"
     )
     return [(TaskId(row[0]), row[1], tuple(json.loads(row[2]))) for row in rows]
+
+
+def is_plan_over(db: sqlite3.Connection, plan_id: PlanId) -> bool:
+    """Return whether every task of the plan has ended, and not all of them by being cancelled."""
+    row = db.execute(
+        "SELECT coalesce(sum(state NOT IN ('merged', 'closed', 'cancelled')), 0),"
+        " coalesce(sum(state IN ('merged', 'closed')), 0) FROM tasks WHERE plan_id = ?",
+        (plan_id,),
+    ).fetchone()
+    return row[0] == 0 and row[1] > 0
 
 
 def count_by_state(db: sqlite3.Connection) -> dict[TaskState, int]:

@@ -28,6 +28,8 @@ from sf_mcp.service import Services, operations
 logger = logging.getLogger(__name__)
 
 MOST_WAIT_SECONDS = 30.0
+NOTHING: dict[str, Any] = {"order": None, "stop": []}
+"""The answer to a poll when there is nothing to do."""
 STATUS = {Unauthorized: 401, NotAllowed: 403, NotFound: 404, InvalidInput: 422}
 
 
@@ -92,19 +94,38 @@ class Api:
         running = [str(one) for one in arguments.get("running", [])]
         seconds = min(float(arguments.get("seconds", MOST_WAIT_SECONDS)), MOST_WAIT_SECONDS)
         may_start = bool(arguments.get("may_start", True))
+        is_gone = False
+
+        async def watch_caller() -> None:
+            nonlocal is_gone
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+            is_gone = True
+            self._services.notices.wake()
 
         async def look() -> Any | None:
             # An order that nobody is there to take would hold its task until the lease expires.
-            may_order = may_start and not await request.is_disconnected()
+            if is_gone:
+                return NOTHING
             seen = await self._in_thread(
-                self._services.launcher.directives, caller, running, may_order
+                self._services.launcher.directives, caller, running, may_start
             )
             return seen if seen.has_news else None
 
         soonest = await self._in_thread(self._services.dispatch.seconds_until_retry)
         wait = min(seconds, soonest) if soonest is not None else seconds
-        found = await self._services.notices.wait_for(look, seconds=wait)
-        return found or await look() or {"order": None, "stop": []}
+        found: Any = None
+        refusal: StoneforgeError | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch_caller)
+            try:
+                found = await self._services.notices.wait_for(look, seconds=wait) or await look()
+            except StoneforgeError as error:  # out of the group as it is, not in an ExceptionGroup
+                refusal = error
+            group.cancel_scope.cancel()
+        if refusal is not None:
+            raise refusal
+        return found or NOTHING
 
     async def _hook(self, caller: Caller, arguments: dict[str, Any], _: Request) -> Any:
         """Answer a hook of Claude Code for the session that the token names."""

@@ -66,8 +66,8 @@ def commit(
 def a_repository(path: Path, files: Mapping[str, str] | None = None, branch: str = "main") -> Path:
     path.mkdir(parents=True, exist_ok=True)
     git(path, "init", "--quiet", "-b", branch)
-    git(path, "config", "user.name", ADA.name)
-    git(path, "config", "user.email", ADA.email)
+    with (path / ".git/config").open("a") as config:
+        config.write(f"[user]\n\tname = {ADA.name}\n\temail = {ADA.email}\n")
     # What `sf init` writes as .stoneforge/.gitignore.
     write(path, {".git/info/exclude": ".stoneforge/\n"})
     commit(path, files or {"readme.md": "hello\n", "src/app.py": "one\ntwo\nthree\n"}, "first")

@@ -12,7 +12,7 @@ import pytest
 
 from sf_mcp.core.errors import GitRefused, InvalidInput
 from sf_mcp.core.models import Oid, TaskId
-from sf_mcp.git.command import GitFailed
+from sf_mcp.git.command import GitFailed, run_git
 from sf_mcp.git.records import branch_name
 from sf_mcp.git.snapshots import list_snapshots
 from sf_mcp.git.status import head, status
@@ -314,6 +314,8 @@ def test_git_never_climbs_out_of_a_worktree_that_lost_its_git_file(tmp_path: Pat
         status(made.path)
     with pytest.raises(GitFailed):
         head(made.path)
+    with pytest.raises(GitFailed, match="not a git repository"):
+        run_git(["status"], cwd=made.path)
     added = try_git(made.path, "add", "--all", env=project.session(made))
     assert added.returncode != 0
     assert is_clean(project.root)

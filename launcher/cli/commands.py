@@ -1,0 +1,115 @@
+"""The commands of `sf-launch`: run the fleet, be its director, rehearse."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from launcher.settings import find_root
+from sf_mcp.core.errors import StoneforgeError
+
+FAILED = 1
+NEEDS_A_PERSON = 3
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="sf-launch",
+    help="Run the fleet: start, feed, measure and stop the sessions of this project.",
+    epilog=f"Exit codes: 0 done; {FAILED} error; 2 wrong usage; {NEEDS_A_PERSON} (--until-idle) "
+    f"something waits for a person; {INTERRUPTED} (--until-idle) interrupted.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Root = Annotated[
+    Path | None,
+    typer.Option("--root", help="The project's folder; else the one above this folder."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+
+
+@app.callback(invoke_without_command=True)
+def fleet(
+    context: typer.Context,
+    *,
+    goal: Annotated[
+        str | None, typer.Option("--goal", help="Have a director plan this first.")
+    ] = None,
+    until_idle: Annotated[
+        bool,
+        typer.Option(
+            "--until-idle", "--once", help="End when all is done, or when a person is needed."
+        ),
+    ] = False,
+    as_json: Json = False,
+    root: Root = None,
+    attached: Annotated[
+        bool, typer.Option("--attached", hidden=True, help="Started by `sf serve`.")
+    ] = False,
+) -> None:
+    """Run the fleet of this project; Ctrl-C ends it gracefully, a second one at once."""
+    if context.invoked_subcommand is not None:
+        return
+    from launcher.cli.run import Options, run_fleet
+
+    raise typer.Exit(
+        run_fleet(
+            Options(
+                root=_root(root),
+                goal=goal,
+                until_idle=until_idle,
+                as_json=as_json,
+                is_attached=attached,
+            )
+        )
+    )
+
+
+@app.command()
+def director(
+    *,
+    model: Annotated[str | None, typer.Option(help="Else your own choice in Claude Code.")] = None,
+    root: Root = None,
+) -> None:
+    """Become an interactive Claude Code session that directs the fleet. Needs a running server."""
+    from launcher.cli.director import become_director
+
+    become_director(_root(root), model=model)
+
+
+@app.command()
+def rehearse(
+    story: Annotated[
+        Path | None, typer.Argument(help="A story; else the shipped sprint-14.")
+    ] = None,
+    *,
+    keep: Annotated[Path | None, typer.Option(help="Keep everything in this new folder.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a story with the real Claude Code and a scripted model: no account, no tokens."""
+    from launcher.rehearsal.command import run_story
+
+    raise typer.Exit(run_story(story, keep=keep, as_json=as_json))
+
+
+def _root(named: Path | None) -> Path:
+    return find_root(named, {}) if named is not None else find_root(Path.cwd(), os.environ)
+
+
+def run_command_line() -> None:
+    """Carry out the command and exit; a refusal is printed with what to do next."""
+    try:
+        app()
+    except StoneforgeError as error:
+        if "--json" in sys.argv[1:]:
+            said = {"code": error.code, "message": error.message, "remedy": error.remedy}
+            print(json.dumps({"kind": "error", **said}), file=sys.stderr)
+        else:
+            print(f"sf-launch: {error.message}", file=sys.stderr)
+            if error.remedy:
+                print(error.remedy, file=sys.stderr)
+        sys.exit(FAILED)

@@ -1,0 +1,44 @@
+"""`sf config`."""
+
+import typer
+
+from sf_mcp.cli.options import PLAIN, AsJson, example
+from sf_mcp.cli.output import print_json, say
+from sf_mcp.cli.project import anywhere
+
+app = typer.Typer(no_args_is_help=True, **PLAIN)
+
+
+@app.callback()
+def _group() -> None:
+    """The configuration in .stoneforge/config.yaml."""
+
+
+@app.command(epilog=example("sf config check", "sf config check --json"))
+def check(as_json: AsJson = False) -> None:
+    """Say whether the configuration can be used, and what it comes to."""
+    from sf_mcp.settings import load
+    from sf_mcp.settings.facts import vacuous_sentence
+
+    path = anywhere().layout.config
+    settings = load(path)
+    steward = settings.agents.steward
+    note = vacuous_sentence(len(settings.checks), run_checks=steward.run_checks)
+    found = {
+        "path": str(path),
+        "target_branch": settings.merge.target_branch,
+        "checks": [{"name": one.name, "run": one.run} for one in settings.checks],
+        "max_concurrent": settings.orchestrator.max_concurrent,
+        "auto_merge": steward.auto_merge,
+        "review": steward.review,
+        "notes": [note] if note else [],
+    }
+    if as_json:
+        print_json(found)
+        return
+    say(f"{path} is fine.")
+    say(f"target branch: {settings.merge.target_branch}")
+    for one in settings.checks:
+        say(f"check {one.name}: {one.run}")
+    if note:
+        say(f"note: {note}")

@@ -1,0 +1,86 @@
+"""`sf status`, `why`, `log`, `pause`, `resume`: the fleet as a whole."""
+
+from typing import Annotated, Any
+
+import typer
+
+from sf_mcp.cli import api, frequent
+from sf_mcp.cli.options import AsJson, Limit, example
+from sf_mcp.cli.output import line, print_json, say
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(epilog=example("sf status", "sf status --json"))(status)
+    app.command(epilog=example("sf why T12", "sf why M7"))(why)
+    app.command(epilog=example("sf log", "sf log T12", "sf log --after 180 --limit 20"))(log)
+    app.command(epilog=example('sf pause --reason "release day"'))(pause)
+    app.command(epilog=example("sf resume"))(resume)
+
+
+def status(as_json: AsJson = False) -> None:
+    """Show how everything stands, on one screen."""
+    frequent.status(as_json=as_json)
+
+
+def why(
+    subject: Annotated[str, typer.Argument(metavar="ID", help="A task or a merge request.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say why a task is not running, or not merged."""
+    answer = api.call("why", task=subject)
+    if as_json:
+        print_json(answer)
+        return
+    say(answer["sentence"])
+    for fact in answer["facts"]:
+        say(f"  {line(fact)}")
+    if answer["next_step"]:
+        say(f"Next: {answer['next_step']}")
+
+
+def log(
+    subject: Annotated[
+        str, typer.Argument(metavar="[ID]", help="Only about this task, plan, session …")
+    ] = "",
+    after: Annotated[
+        int | None, typer.Option(metavar="N", help="Those after event N, not the newest.")
+    ] = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Show what has happened, oldest first."""
+    events = api.call("read_log", subject=subject, after=after, limit=limit)
+    if as_json:
+        print_json(events)
+        return
+    if not events:
+        print("Nothing has happened yet.")
+    for event in events:
+        facts = "  ".join(
+            f"{name}={_short(value)}" for name, value in event["data"].items() if value != ""
+        )
+        at = event["at"][:19].replace("T", " ")
+        what = event["kind"].replace("_", " ")
+        print(f"{event['number']:>5}  {at}  {event['actor']}  {what}  {event['subject']}  {facts}")
+
+
+def pause(
+    reason: Annotated[str, typer.Option(help="Why; shown in status and why.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Start no new sessions and land nothing until `sf resume`; those that run go on."""
+    paused = api.call("pause_fleet", reason=reason)
+    print_json(paused) if as_json else say(f"The fleet is paused: {paused}")
+
+
+def resume(as_json: AsJson = False) -> None:
+    """Go on after a pause or a usage limit."""
+    resumed = api.call("resume_fleet")
+    print_json(resumed) if as_json else say("The fleet goes on.")
+
+
+def _short(value: Any) -> str:
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)  # type: ignore[misc]
+    shown = line(text)
+    return shown if len(shown) <= 100 else f"{shown[:99]}…"

@@ -1,0 +1,80 @@
+"""`sf session`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sf_mcp.cli import api
+from sf_mcp.cli.options import PLAIN, AsJson, example
+from sf_mcp.cli.output import print_json, say, table
+from sf_mcp.core.errors import NotFound
+
+app = typer.Typer(no_args_is_help=True, **PLAIN)
+
+Which = Annotated[str, typer.Argument(metavar="SESSION", help="Its name or its id.")]
+
+
+@app.command("list", epilog=example("sf session list", "sf session list --all"))
+def list_(
+    all_: Annotated[bool, typer.Option("--all", help="Also those that have ended.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the sessions that run or are parked."""
+    sessions = api.call("list_sessions", all=all_)
+    if as_json:
+        print_json(sessions)
+        return
+    if not sessions:
+        print("No session is running.")
+    table(
+        ("NAME", "ROLE", "STATE", "ON", "MODEL", "COST", "LAST LINE"),
+        [
+            (
+                session["name"],
+                session["role"],
+                session["end"] or session["state"],
+                session["subject"],
+                session["model"],
+                f"${session['cost_usd']:.2f}",
+                session["last_line"] or session["end_detail"],
+            )
+            for session in sessions
+        ],
+    )
+
+
+@app.command(epilog=example("sf session log worker-1", "sf session log worker-1 --json"))
+def log(
+    session: Which,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the stream's lines of JSON as they are.")
+    ] = False,
+) -> None:
+    """Print what a session said and which tools it used."""
+    from sf_mcp.cli.transcript import print_transcript
+
+    found = api.call("get_session", session=session)
+    if not found["log_path"]:
+        raise NotFound(
+            f"{found['name']} has no log: its process has not been started.",
+            remedy=f"Look at `sf log {found['name']}`.",
+        )
+    print_transcript(Path(found["log_path"]), as_json=as_json)
+
+
+@app.command(epilog=example('sf session stop worker-1 --reason "wrong approach"'))
+def stop(
+    session: Which,
+    reason: Annotated[str, typer.Option(help="Why; it is kept with the attempt.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """End a session; its work is kept and its task is open again."""
+    stopped = api.call("stop_session", session=session, reason=reason)
+    if as_json:
+        print_json(stopped)
+        return
+    if stopped["stop_requested"] and not stopped["ended_at"]:
+        say(f"{stopped['name']} is being stopped")
+    else:
+        say(f"{stopped['name']} has ended already ({stopped['end'] or stopped['state']})")

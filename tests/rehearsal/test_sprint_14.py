@@ -1,0 +1,139 @@
+"""The main job, whole: the shipped story with real Claude Code processes, watched from outside."""
+
+import json
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+MOST_SECONDS = 300
+SUITE = ["python3", "-m", "unittest", "-q"]
+
+
+@dataclass
+class Recording:
+    """Every value that the target branch was seen to have, oldest first."""
+
+    values: list[str] = field(default_factory=list[str])
+
+    def watch(self, ref: Path, over: threading.Event) -> None:
+        """Read the ref again and again; a landing takes far longer than one look."""
+        while not over.wait(0.005):
+            try:
+                value = ref.read_text().strip()
+            except OSError:
+                continue
+            if value and (not self.values or self.values[-1] != value):
+                self.values.append(value)
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """What is left of the rehearsal, and what was seen of it."""
+
+    folder: Path
+    outcome: dict[str, Any]
+    printed: str
+    targets: list[str]
+    left_running: list[str]
+
+    @property
+    def project(self) -> Path:
+        return self.folder / "project"
+
+
+@pytest.fixture(scope="module")
+def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Rehearsed:
+    folder = tmp_path_factory.mktemp("sprint") / "world"
+    recording, over = Recording(), threading.Event()
+    ref = folder / "project" / ".stoneforge" / "forge.git" / "refs" / "heads" / "main"
+    watcher = threading.Thread(target=recording.watch, args=(ref, over))
+    watcher.start()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "launcher", "rehearse", "--keep", str(folder), "--json"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=MOST_SECONDS,
+            check=False,
+        )
+    finally:
+        over.set()
+        watcher.join()
+    assert done.stdout, done.stderr
+    left = [
+        " ".join(process.cmdline())
+        for process in psutil.process_iter(["cmdline", "cwd"])
+        if str(folder) in str(process.info)
+    ]
+    return Rehearsed(
+        folder=folder,
+        outcome=json.loads(done.stdout),
+        printed=done.stderr,
+        targets=recording.values,
+        left_running=left,
+    )
+
+
+def test_everything_the_story_expects_has_held(rehearsed: Rehearsed) -> None:
+    failed = [finding for finding in rehearsed.outcome["findings"] if not finding["held"]]
+    assert failed == []
+    assert set(rehearsed.outcome["tasks"].values()) == {"merged"}
+
+
+def test_every_value_the_target_branch_ever_had_passes_the_suite(
+    rehearsed: Rehearsed, tmp_path: Path
+) -> None:
+    clone = tmp_path / "clone"
+    forge = rehearsed.project / ".stoneforge" / "forge.git"
+    subprocess.run(["git", "clone", "-q", "-n", str(forge), str(clone)], check=True)
+    red: list[str] = []
+    for commit in rehearsed.targets:
+        subprocess.run(["git", "checkout", "-q", "--detach", commit], cwd=clone, check=True)
+        done = subprocess.run(SUITE, cwd=clone, capture_output=True, check=False)
+        red += [commit] if done.returncode else []
+    assert red == []
+    # The state before the story, and one landing for each of its seven tasks.
+    assert len(rehearsed.targets) == 8
+
+
+def test_tasks_landed_after_what_they_depend_on(rehearsed: Rehearsed) -> None:
+    order = [
+        next(
+            line.removeprefix("Task: ")
+            for line in _git(rehearsed, "show", "-s", "--format=%B", commit).splitlines()
+            if line.startswith("Task: ")
+        )
+        for commit in rehearsed.targets[1:]
+    ]
+    # In the story's order: store, limits, guide, invite, notify, welcome, release.
+    depends_on = {"T4": ["T1"], "T5": ["T1"], "T6": ["T4", "T5"], "T7": ["T6", "T2", "T3"]}
+    too_early = [
+        (task, on)
+        for task, others in depends_on.items()
+        for on in others
+        if order.index(on) > order.index(task)
+    ]
+    assert too_early == []
+
+
+def test_the_persons_checkout_ends_on_the_last_value_and_is_clean(rehearsed: Rehearsed) -> None:
+    assert _git(rehearsed, "rev-parse", "HEAD").strip() == rehearsed.targets[-1]
+    assert _git(rehearsed, "symbolic-ref", "--short", "HEAD").strip() == "main"
+    assert _git(rehearsed, "status", "--porcelain", "--untracked-files=no") == ""
+
+
+def test_no_process_is_left_behind(rehearsed: Rehearsed) -> None:
+    assert rehearsed.left_running == []
+
+
+def _git(rehearsed: Rehearsed, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], cwd=rehearsed.project, check=True, capture_output=True, text=True
+    ).stdout
