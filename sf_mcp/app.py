@@ -77,13 +77,13 @@ class Server(uvicorn.Server):
         yield
 
 
-def bind(services: Services) -> socket.socket:
-    """Return the listening socket: the configured port, else the one used before, else a free one.
+def bind(services: Services, port: int = 0) -> socket.socket:
+    """Return the listening socket: `port`, else the configured one, the last one, a free one.
 
     Raises:
-        StoneforgeError: the configured port is in use.
+        StoneforgeError: the port that was asked for is in use.
     """
-    configured = services.workspace.settings.orchestrator.port
+    configured = port or services.workspace.settings.orchestrator.port
     with services.workspace.read() as tx:
         stored = facts.get(tx.db, "port")
     for port in dict.fromkeys([configured or int(stored or 0), configured]):
@@ -133,15 +133,23 @@ async def run_app(
     )
     server = Server(config, listening or anyio.Event())
 
+    is_asked_to_stop = False
+
     async def run() -> None:
+        # Cancelled from outside, uvicorn would drop requests mid-way; told to exit, it ends them.
         with anyio.CancelScope(shield=True):
             await server.serve([listener])
+        if not is_asked_to_stop:
+            raise StoneforgeError(
+                "The server could not start, or ended by itself.", remedy="Its log says why."
+            )
 
     async with anyio.create_task_group() as group:
         group.start_soon(run)
         try:
             await anyio.sleep_forever()
         finally:
+            is_asked_to_stop = True
             server.should_exit = True
 
 

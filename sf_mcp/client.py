@@ -1,4 +1,4 @@
-"""The typed way to a running server, on http.client: for `sf`, the launcher and the terminal view."""
+"""The typed way to a running server, on http.client: for `sf`, launcher and terminal view."""
 
 import contextlib
 import http.client
@@ -8,7 +8,7 @@ import socket
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sf_mcp.core.errors import ServerUnreachable, StoneforgeError, Unauthorized
 from sf_mcp.core.layout import Layout
@@ -109,7 +109,7 @@ class Client:
             )
             response = connection.getresponse()
             answer = json.loads(response.read() or b"null")
-        except (OSError, http.client.HTTPException, json.JSONDecodeError) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise ServerUnreachable(
                 f"The server at {self._host}:{self._port} does not answer ({error}).",
                 remedy="Start it with `sf serve`.",
@@ -118,15 +118,14 @@ class Client:
             connection.close()
         if response.status == HTTPStatus.OK:
             return answer
-        if not isinstance(answer, dict) or "message" not in answer:
+        words = cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
+        if "message" not in words:
             raise ServerUnreachable(
                 f"What answers at {self._host}:{self._port} is not a Stoneforge server.",
                 remedy="Stop it, or set orchestrator.port to another one.",
             )
         raise Refused(
-            str(answer.get("code", "refused")),  # type: ignore[union-attr]
-            str(answer["message"]),  # type: ignore[index]
-            str(answer.get("remedy", "")),  # type: ignore[union-attr]
+            str(words.get("code", "refused")), str(words["message"]), str(words.get("remedy", ""))
         )
 
     def break_off(self) -> None:
@@ -136,6 +135,20 @@ class Client:
             # The other thread may just have ended it itself.
             with contextlib.suppress(OSError):
                 connection.sock.shutdown(socket.SHUT_RDWR)
+
+
+def is_answering(address: Address) -> bool:
+    """Tell whether anything listens at the address."""
+    connection = http.client.HTTPConnection(
+        address.host, address.port, timeout=CONNECT_TIMEOUT_SECONDS
+    )
+    try:
+        connection.connect()
+    except OSError:
+        return False
+    finally:
+        connection.close()
+    return True
 
 
 def connect(root: Path) -> Client | None:
@@ -148,17 +161,8 @@ def connect(root: Path) -> Client | None:
     """
     layout = Layout(root)
     address = address_of(layout)
-    if address is None:
+    if address is None or not is_answering(address):
         return None
-    connection = http.client.HTTPConnection(
-        address.host, address.port, timeout=CONNECT_TIMEOUT_SECONDS
-    )
-    try:
-        connection.connect()
-    except OSError:
-        return None
-    finally:
-        connection.close()
     token = os.environ.get(TOKEN_VARIABLE)
     token = _checked(token) if token else person_token(layout)
     return Client(address.host, address.port, token)

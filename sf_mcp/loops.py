@@ -1,38 +1,37 @@
 """Background work of the server: leases, the train, tidying up. Woken by commits, not by a clock.
 
-The one thing that nobody tells us of is a commit that the person makes in their own checkout, or a
-foreign hand on the target; one look at two refs every few seconds sees both.
+What nobody tells us of is seen by one look at a few files every few seconds: a commit that the
+person makes in their own checkout, a foreign hand on the target, an edit of the configuration.
 """
 
+import contextlib
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
 from sf_mcp.core.errors import StoneforgeError
 from sf_mcp.core.identity import SERVER
+from sf_mcp.git.checkout import open_checkout
 from sf_mcp.service import Services
 
 logger = logging.getLogger(__name__)
 
 LEASE_LOOK_SECONDS = 5.0
-REF_LOOK_SECONDS = 3.0
+FILE_LOOK_SECONDS = 3.0
 RETRY_SECONDS = 10.0
+FIRST_RETRY_SECONDS = 0.1
 
 
 async def run_loops(services: Services) -> None:
     """Run until cancelled."""
+    news = _News(services)
     async with anyio.create_task_group() as group:
-        group.start_soon(_every, LEASE_LOOK_SECONDS, lambda: _look_after_leases(services))
-        group.start_soon(_train, services)
-        group.start_soon(_watch_refs, services)
-
-
-async def _every(seconds: float, work: Callable[[], None]) -> None:
-    while True:
-        await _guarded(work)
-        await anyio.sleep(seconds)
+        group.start_soon(_leases, services)
+        group.start_soon(_train, services, news)
+        group.start_soon(_watch_files, services, news)
 
 
 async def _guarded(work: Callable[[], object]) -> bool:
@@ -48,45 +47,109 @@ async def _guarded(work: Callable[[], object]) -> bool:
     return True
 
 
-def _look_after_leases(services: Services) -> None:
-    expired = services.sessions.expire_leases(SERVER)
-    services.work.snapshot_expired([lease.subject for lease in expired])
-    services.sessions.release_reservations(SERVER)
+async def _leases(services: Services) -> None:
+    """Look after leases, several times within each term."""
+    seconds = LEASE_LOOK_SECONDS
+
+    def look() -> None:
+        nonlocal seconds
+        expired = services.lease_watch.look(SERVER)
+        services.work.snapshot_expired([lease.subject for lease in expired])
+        services.lease_watch.release_reservations(SERVER)
+        services.work.end_lost_sessions(SERVER)
+        term = services.workspace.settings.orchestrator.lease_seconds
+        seconds = min(LEASE_LOOK_SECONDS, term / 4)
+
+    while True:
+        await _guarded(look)
+        await anyio.sleep(seconds)
 
 
-async def _train(services: Services) -> None:
-    """Step the train until nothing is left to do, then wait for the next change."""
+async def _train(services: Services, news: "_News") -> None:
+    """Step the train until nothing is left to do, then wait for news."""
     did_something = False
+    seen: object = None
+    seconds = RETRY_SECONDS
 
     def step() -> None:
-        nonlocal did_something
+        nonlocal did_something, seen, seconds
+        seen = news.state()
         did_something = services.train.step()
         services.work.tidy_ended()
+        services.check_runs.tidy(services.worktrees)
+        seconds = services.train.seconds_until_retry()
 
+    failures = 0
     while True:
-        before = services.fleet.newest_event()
         did_something = False
-        worked = await _guarded(step)
-        if not worked:
-            await services.notices.wait(RETRY_SECONDS)
-        elif not did_something and services.fleet.newest_event() == before:
-            await services.notices.wait(3600.0)
+        if not await _guarded(step):
+            # Soon at first: two gits that met in the forge have parted a moment later.
+            await anyio.sleep(min(FIRST_RETRY_SECONDS * 2**failures, RETRY_SECONDS))
+            failures = min(failures + 1, 10)
+            continue
+        failures = 0
+        if not did_something:
+            await news.wait_beyond(seen, seconds)
 
 
-async def _watch_refs(services: Services) -> None:
-    """Wake the train when the target, or the person's branch, was moved by another hand."""
-    refs = [
-        services.worktrees.forge.git_dir / services.target.ref,
-        services.workspace.layout.root / ".git" / services.target.ref,
-    ]
+class _News:
+    """What may give the train something to do: an event, or a change of a watched file.
 
-    def look() -> list[str]:
-        return [path.read_text() if path.exists() else "" for path in refs]
+    Not every commit: those that say that a session was heard of come several times a second.
+    """
 
-    seen = look()
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._changes_of_files = 0
+
+    def state(self) -> object:
+        """Return a value that differs as soon as there is news."""
+        return self._services.fleet.newest_event(), self._changes_of_files
+
+    def note_file(self) -> None:
+        """Record that a watched file has changed, and wake whoever waits."""
+        self._changes_of_files += 1
+        self._services.notices.wake()
+
+    async def wait_beyond(self, seen: object, seconds: float) -> None:
+        """Wait until there is news that `seen` does not know, at most for so long."""
+
+        async def look() -> bool | None:
+            try:
+                return (await anyio.to_thread.run_sync(self.state)) != seen or None
+            except StoneforgeError:
+                return None  # the next step will say what is wrong
+
+        await self._services.notices.wait_for(look, seconds=seconds)
+
+
+async def _watch_files(services: Services, news: _News) -> None:
+    """Notice moves of the target and of the person's branch by others, and new configuration."""
+    files: list[Path] = []
+
+    def find() -> None:
+        ref = services.target.ref
+        theirs = open_checkout(services.workspace.layout.root).common_dir
+        forge = services.worktrees.forge.git_dir
+        files[:] = [
+            *(place / name for place in (forge, theirs) for name in (ref, "packed-refs")),
+            services.workspace.layout.config,
+        ]
+
+    await _guarded(find)
+    seen = [_signature(path) for path in files]
     while True:
-        await anyio.sleep(REF_LOOK_SECONDS)
-        now = look()
+        await anyio.sleep(FILE_LOOK_SECONDS)
+        if not files:
+            await _guarded(find)
+        now = [_signature(path) for path in files]
         if now != seen:
             seen = now
-            services.notices.wake()
+            news.note_file()
+
+
+def _signature(path: Path) -> tuple[int, int, int] | None:
+    with contextlib.suppress(OSError):
+        found = path.stat()
+        return found.st_mtime_ns, found.st_size, found.st_ino
+    return None

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from launcher.settings import find_root
-from sf_mcp.core.errors import StoneforgeError
+from launcher.settings import ClientUnusable, find_root
+from sf_mcp.core.errors import ConfigInvalid, StoneforgeError
+from sf_mcp.core.exits import ExitCode
 
 FAILED = 1
 NEEDS_A_PERSON = 3
@@ -18,7 +19,7 @@ INTERRUPTED = 130
 app = typer.Typer(
     name="sf-launch",
     help="Run the fleet: start, feed, measure and stop the sessions of this project.",
-    epilog=f"Exit codes: 0 done; {FAILED} error; 2 wrong usage; {NEEDS_A_PERSON} (--until-idle) "
+    epilog=f"Exit codes: 0 done; {FAILED} error; 2 wrong usage; {ExitCode.UNUSABLE.value} the configuration or Claude Code cannot be used; {NEEDS_A_PERSON} (--until-idle) "
     f"something waits for a person; {INTERRUPTED} (--until-idle) interrupted.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -112,4 +113,6 @@ def run_command_line() -> None:
             print(f"sf-launch: {error.message}", file=sys.stderr)
             if error.remedy:
                 print(error.remedy, file=sys.stderr)
-        sys.exit(FAILED)
+        # `sf serve` starts again what failed, but not what would fail the same way.
+        stays = isinstance(error, ClientUnusable | ConfigInvalid)
+        sys.exit(ExitCode.UNUSABLE if stays else FAILED)

@@ -58,7 +58,7 @@ class Watch:
                 # The fleet's own loop says so and decides.
                 is_busy = True
             await anyio.sleep(BUSY_SECONDS)
-            if not is_busy:
+            if not is_busy and not self._until_idle:
                 with anyio.move_on_after(AT_REST_SECONDS):
                     await self._changed.wait()
             self._changed = anyio.Event()

@@ -15,6 +15,7 @@ import anyio.to_thread
 
 from launcher.core.ends import PARKS_FLEET, End
 from launcher.core.restarts import fleet_pause
+from launcher.fleet.family import end_family
 from launcher.fleet.orders import Order, Recorded, recorded
 from launcher.fleet.server import Say, Server
 from launcher.fleet.session import GRACE_SECONDS, Session, Surroundings
@@ -203,10 +204,7 @@ class Fleet:
                 group.start_soon(self._end_stray, stray, reason)
 
     async def _end_stray(self, stray: Recorded, reason: str) -> None:
-        lived = await anyio.to_thread.run_sync(
-            lambda: process.end_group(stray.pid, stray.process_started, grace_seconds=GRACE_SECONDS)
-        )
-        if lived:
+        if await anyio.to_thread.run_sync(_end_processes, stray):
             self._say("stray_ended", f"{stray.name} (process {stray.pid}) was left over; ended.")
         try:
             await self._server.call(
@@ -217,3 +215,9 @@ class Fleet:
             )
         except (Refused, ServerUnreachable) as error:
             self._say("report_failed", f"The end of {stray.name} is not recorded yet: {error}")
+
+
+def _end_processes(stray: Recorded) -> bool:
+    """End what a session has left running; return whether there was anything."""
+    lived = process.end_group(stray.pid, stray.process_started, grace_seconds=GRACE_SECONDS)
+    return bool(end_family(stray.session_id, grace_seconds=GRACE_SECONDS)) or lived

@@ -25,6 +25,7 @@ from launcher.core.ends import End, Ending, classify
 from launcher.core.observation import Observation, fold
 from launcher.core.stream import Event, interrupt, parse_line, user_message
 from launcher.fleet.child import Child
+from launcher.fleet.family import SESSION_VARIABLE, end_family
 from launcher.fleet.orders import NextStep, Order, Verdict, verdict
 from launcher.fleet.report import Report
 from launcher.fleet.server import Server
@@ -106,6 +107,7 @@ class Session:
         self._server = around.server
         self._child: Child | None = None
         self._stop: Stop | None = None
+        self._is_killed = False
         self._is_over = False
         """Its output has ended."""
         self._expects_turn = False
@@ -148,6 +150,7 @@ class Session:
     def kill(self) -> None:
         """End its process group at once."""
         self.stop(EndKind.STOPPED, "killed on request")
+        self._is_killed = True
         if self._child is not None:
             self._child.kill()
 
@@ -169,11 +172,10 @@ class Session:
                 try:
                     end = await self._guarded(child)
                 finally:
-                    await child.end_group(grace_seconds=GRACE_SECONDS)
+                    await self._clear_away(child)
                     self._report.close()
             return end
         finally:
-            await child.end_group(grace_seconds=GRACE_SECONDS)
             child.close()
 
     async def _guarded(self, child: Child) -> End:
@@ -189,6 +191,15 @@ class Session:
         except StoneforgeError as error:
             # The server refuses or is gone for good: not this session's failure.
             return End(kind=EndKind.STOPPED, sentence=f"It could not go on: {error}")
+
+    async def _clear_away(self, child: Child) -> None:
+        """End what is left of the client and of everything that it has started."""
+        grace = 0.0 if self._is_killed else GRACE_SECONDS
+        await child.end_group(grace_seconds=grace)
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(
+                lambda: end_family(self.order.session_id, grace_seconds=grace)
+            )
 
     # -- the process -------------------------------------------------------------------------------
 
@@ -227,8 +238,9 @@ class Session:
             author_email=order.environment.get("GIT_AUTHOR_EMAIL", ""),
             extra={
                 **order.environment,
-                # For `sf` in the session's shell.
+                # For `sf` in the session's shell, and to know the session's processes again.
                 ROOT_VARIABLE: str(around.layout.root),
+                SESSION_VARIABLE: order.session_id,
             },
         )
         return await Child.start(command, cwd=order.cwd, env=environment, log=self.log_path)

@@ -49,8 +49,16 @@ class Rehearsal:
         return all(finding.held for finding in self.findings)
 
 
-def rehearse(story: Story, say: Say, *, keep: Path | None = None) -> Rehearsal:
+def rehearse(
+    story: Story,
+    say: Say,
+    *,
+    keep: Path | None = None,
+    prepare: Callable[[World], None] | None = None,
+) -> Rehearsal:
     """Run the story to its end and look whether everything is as it says.
+
+    `prepare` may change the person's world before the story begins.
 
     Raises:
         StoneforgeError: the story could not be run at all.
@@ -68,6 +76,8 @@ def rehearse(story: Story, say: Say, *, keep: Path | None = None) -> Rehearsal:
         api = stack.enter_context(ScriptedApi(story.model, log=folder / "model.jsonl"))
         say(f"story {story.name}: {len(story.plan.tasks)} tasks, model on {api.url}")
         world = make_world(folder, story, api.url)
+        if prepare is not None:
+            prepare(world)
         keys_by_id = _play(world, story, say)
         ending = look(world, keys_by_id)
         say("the story is over; looking at what came of it")
@@ -77,7 +87,7 @@ def rehearse(story: Story, say: Say, *, keep: Path | None = None) -> Rehearsal:
             findings=findings,
             ending=ending,
             seconds=monotonic() - started,
-            model_requests=len(api.requests),
+            model_requests=api.count(),
             folder=str(folder) if keep is not None else "",
         )
 

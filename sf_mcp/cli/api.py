@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from sf_mcp.cli.lock import server_lock
 from sf_mcp.cli.project import Project, project
-from sf_mcp.core.errors import ServerUnreachable
+from sf_mcp.core.errors import ServerUnreachable, StoneforgeError, Unauthorized
 from sf_mcp.core.layout import Layout
 
 WAIT_SECONDS = 10.0
@@ -43,7 +43,12 @@ def opened(where: Project | None = None) -> Generator[Call]:
     """
     where = where or project()
     if where.is_session:
-        yield _server(where.layout)
+        if (served := _connected(where.layout)) is None:
+            raise ServerUnreachable(
+                f"The server of {where.layout.root} does not answer; a session needs it.",
+                remedy="Commit your work and try again; the person starts it with `sf serve`.",
+            )
+        yield served
         return
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
@@ -54,7 +59,7 @@ def opened(where: Project | None = None) -> Generator[Call]:
                 return
         # Held: by a server, or for a moment by another command.
         if (served := _connected(where.layout)) is not None:
-            yield served
+            yield _as_person(served)
             return
         if time.monotonic() >= deadline:
             raise ServerUnreachable(
@@ -65,14 +70,21 @@ def opened(where: Project | None = None) -> Generator[Call]:
         time.sleep(RETRY_SECONDS)
 
 
-def _server(layout: Layout) -> Call:
-    found = _connected(layout)
-    if found is None:
-        raise ServerUnreachable(
-            f"The server of {layout.root} does not answer, and a session cannot do without it.",
-            remedy="Commit your work and try again; the person starts it with `sf serve`.",
-        )
-    return found
+def _as_person(served: Call) -> Call:
+    """Return the call with a remedy of a person's own when the server does not know the token."""
+
+    def ask(name: str, /, **arguments: Any) -> Any:
+        try:
+            return served(name, **arguments)
+        except StoneforgeError as error:
+            if error.code != Unauthorized.code:
+                raise
+            raise Unauthorized(
+                "The server does not know the person's token.",
+                remedy="Make a new one: sf token --renew",
+            ) from error
+
+    return ask
 
 
 def _connected(layout: Layout) -> Call | None:

@@ -18,12 +18,11 @@ def _group() -> None:
 def check(as_json: AsJson = False) -> None:
     """Say whether the configuration can be used, and what it comes to."""
     from sf_mcp.settings import load
-    from sf_mcp.settings.facts import vacuous_sentence
 
     path = anywhere().layout.config
     settings = load(path)
     steward = settings.agents.steward
-    note = vacuous_sentence(len(settings.checks), run_checks=steward.run_checks)
+    note = settings.vacuous_sentence
     found = {
         "path": str(path),
         "target_branch": settings.merge.target_branch,

@@ -57,19 +57,22 @@ def log(
     if not events:
         print("Nothing has happened yet.")
     for event in events:
-        facts = "  ".join(
-            f"{name}={_short(value)}" for name, value in event["data"].items() if value != ""
-        )
-        at = event["at"][:19].replace("T", " ")
-        what = event["kind"].replace("_", " ")
-        print(f"{event['number']:>5}  {at}  {event['actor']}  {what}  {event['subject']}  {facts}")
+        parts = [
+            f"{event['number']:>5}",
+            event["at"][:19].replace("T", " "),
+            event["actor"],
+            event["kind"].replace("_", " "),
+            event["subject"],
+            *(f"{name}={_short(value)}" for name, value in event["data"].items() if value),
+        ]
+        print("  ".join(line(part) for part in parts if part))
 
 
 def pause(
     reason: Annotated[str, typer.Option(help="Why; shown in status and why.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Start no new sessions and land nothing until `sf resume`; those that run go on."""
+    """Start no sessions and land nothing until `sf resume`; those that run go on."""
     paused = api.call("pause_fleet", reason=reason)
     print_json(paused) if as_json else say(f"The fleet is paused: {paused}")
 

@@ -58,7 +58,7 @@ def init(
         say("Made: " + ", ".join(done) if done else "Everything was there already.")
     for note in setup.notes:
         say(f"note: {note}")
-    if not dry_run:
+    if done:
         say(NEXT)
 
 

@@ -5,7 +5,6 @@ from typing import Annotated, Any
 import typer
 
 from sf_mcp.cli import api
-from sf_mcp.cli.frequent import show_tasks
 from sf_mcp.cli.options import PLAIN, AsJson, example
 from sf_mcp.cli.output import print_json, say, table
 
@@ -59,8 +58,10 @@ def show(plan: Which, as_json: AsJson = False) -> None:
         say(f"\n{found['description']}\n")
     if view["critical_path"]:
         say(f"Critical path: {' → '.join(view['critical_path'])}")
-    listing = {"tasks": [(task, []) for task in view["tasks"]], "next_after": ""}
-    show_tasks(listing, empty="It has no tasks yet: sf task create")
+    table(
+        ("ID", "STATE", "PRIORITY", "TITLE"),
+        [(task["id"], task["state"], task["priority"], task["title"]) for task in view["tasks"]],
+    )
 
 
 @app.command(epilog=example("sf plan activate P3"))

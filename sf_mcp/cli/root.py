@@ -1,9 +1,8 @@
-"""The command line: which module each command is in. One is imported, the named one, where it can be.
+"""The command line: which module each command is in. Only the one that is named is imported.
 
-`sf --help` and shell completion import all of them.
+Where none is named (`sf --help`, shell completion) all of them are.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Annotated
@@ -11,8 +10,6 @@ from typing import Annotated
 import typer
 
 from sf_mcp.cli.options import PLAIN, example
-
-COMPLETION_VARIABLE = "_SF_COMPLETE"
 
 GROUPS: Mapping[str, str] = {
     "plan": "Plans: what is to be done.",
@@ -57,7 +54,12 @@ def run_command_line(arguments: Sequence[str]) -> None:
         SystemExit: with the exit code, for help and wrong usage.
         StoneforgeError: it was refused.
     """
-    make_app(arguments[0] if arguments else "")(prog_name="sf")
+    try:
+        make_app(arguments[0] if arguments else "")(prog_name="sf")
+    except SystemExit as end:
+        # How typer ends a command, also one that is done.
+        if end.code:
+            raise
 
 
 def make_app(first: str = "") -> typer.Typer:
@@ -70,8 +72,7 @@ def make_app(first: str = "") -> typer.Typer:
         **PLAIN,
     )
     app.callback()(_root)
-    is_known = first in GROUPS or first in SINGLE
-    only = first if is_known and COMPLETION_VARIABLE not in os.environ else ""
+    only = first if first in GROUPS or first in SINGLE else ""
     for name, about in GROUPS.items():
         if only in ("", name):
             module = import_module(f"sf_mcp.cli.{name}")

@@ -39,7 +39,8 @@ class Proposal:
     target: str
     target_reason: str
     checks: tuple[ProposedCheck, ...]
-    run_checks: bool = True
+    note: str
+    """What to say while nothing is checked; empty while checks run."""
 
 
 class Setup:
@@ -84,7 +85,7 @@ class Setup:
                 ProposedCheck(name=check.name, run=check.run, reason="")
                 for check in settings.checks
             ),
-            run_checks=settings.agents.steward.run_checks,
+            note=settings.vacuous_sentence,
         )
 
     def _proposed(self, target: str) -> Proposal:
@@ -104,10 +105,12 @@ class Setup:
                 f"There is no branch {name} for finished work to land on. There is: {listed}.",
                 remedy="Name one of them: sf init --target BRANCH",
             )
+        checks = self._proposed_checks(name)
         return Proposal(
             target=name,
             target_reason="" if target else proposed.reason,
-            checks=self._proposed_checks(name),
+            checks=checks,
+            note=vacuous_sentence(len(checks), run_checks=True),
         )
 
     def _proposed_checks(self, target: str) -> tuple[ProposedCheck, ...]:
@@ -124,8 +127,7 @@ class Setup:
         return propose_checks(files, contents)
 
     def _notes(self, found: Proposal) -> list[str]:
-        vacuous = vacuous_sentence(len(found.checks), run_checks=found.run_checks)
-        notes = [vacuous] if vacuous else []
+        notes = [found.note] if found.note else []
         seen = status(self.root)
         if seen.operation:
             notes.append(

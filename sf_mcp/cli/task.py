@@ -166,7 +166,7 @@ def update(
 
 @app.command(epilog=example("sf task cancel T12"))
 def cancel(task: Id, as_json: AsJson = False) -> None:
-    """Cancel a task; its commits are kept, and what depends on it stays blocked."""
+    """Cancel a task. Its commits are kept; what depends on it stays blocked."""
     _tell(api.call("cancel_task", task=task), as_json=as_json)
 
 

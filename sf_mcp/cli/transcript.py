@@ -51,13 +51,17 @@ def readable(event: Mapping[str, Any]) -> Iterator[str]:
         case "user":
             for block in _blocks(event):
                 if block.get("type") == "tool_result" and block.get("is_error"):
-                    yield f"  ! {line(_text_of(block.get('content')))[:INPUT_CHARACTERS]}"
+                    yield f"  ! {_cut(line(_text_of(block.get('content'))))}"
         case "result":
             cost = event.get("total_cost_usd")
             spent = f", ${cost:.2f}" if isinstance(cost, int | float) else ""
             yield f"-- turn ended: {line(event.get('subtype', '?'))}{spent}"
         case _:
             return
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= INPUT_CHARACTERS else f"{text[:INPUT_CHARACTERS]}…"
 
 
 def _event(raw: bytes) -> dict[str, Any] | None:

@@ -5,16 +5,14 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime
 from enum import Enum
 from pathlib import PurePath
-from typing import Any
+from typing import Any, cast
 
 
 def to_json(value: Any) -> Any:
     """Return the value in mappings, lists, text, numbers, booleans and None alone."""
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, str):
+    if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, datetime):
         return value.isoformat()
@@ -23,5 +21,6 @@ def to_json(value: Any) -> Any:
     if is_dataclass(value):
         return {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): to_json(item) for key, item in value.items()}  # type: ignore[misc]
+        items = cast(Mapping[Any, Any], value).items()
+        return {str(key): to_json(item) for key, item in items}
     return [to_json(item) for item in value]

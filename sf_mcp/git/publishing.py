@@ -93,16 +93,19 @@ def publish_to_checkout(
 
 
 def take_in(checkout_path: Path, forge: Repository, target: str) -> Oid | None:
-    """Fetch the person's branch into the forge (`refs/stoneforge/upstream/person/<target>`).
+    """Bring the person's branch into the forge and return its commit; None when they have none.
 
-    Returns its commit, or None when they have no such branch.
+    A commit that the forge lacks comes in under `refs/stoneforge/upstream/person/<target>`.
 
     Raises:
         GitFailed: it cannot be fetched.
     """
     checkout = open_checkout(checkout_path)
-    if checkout.repository.head_of(f"refs/heads/{target}") is None:
-        return None
+    theirs = checkout.repository.head_of(f"refs/heads/{target}")
+    if theirs is None or forge.head_of(theirs) is not None:
+        # Mostly it is what was published to them. A fetch would also trip over a worktree that is
+        # being added at this moment ("bad object worktrees/T1/HEAD").
+        return theirs
     ref = f"{UPSTREAM}/{PERSON}/{target}"
     forge.fetch_from(checkout.common_dir, f"+refs/heads/{target}:{ref}")
     return forge.head_of(ref)

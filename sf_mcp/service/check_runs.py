@@ -7,21 +7,25 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from sf_mcp.core.errors import InvalidInput, StoneforgeError
+from sf_mcp.core.errors import InvalidInput, StoneforgeError, StorageFailed
 from sf_mcp.core.identity import Caller
 from sf_mcp.core.models import Oid, TaskId, Verdict
+from sf_mcp.core.states import TASK_ENDS
 from sf_mcp.git.checks import tail
 from sf_mcp.git.identity import SERVER as SERVER_IDENTITY
 from sf_mcp.git.merging import Conflicted, merge_trees
 from sf_mcp.git.repository import Repository
 from sf_mcp.git.status import status
-from sf_mcp.service.checking import Checking, CheckingPlace
+from sf_mcp.git.worktrees import Worktrees
+from sf_mcp.service.checking import Checking, CheckingPlace, did_not_start
 from sf_mcp.service.claims import require_lease
 from sf_mcp.service.target import TargetService
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import tasks
 
 TAIL_LINES = 60
+WAITING_THREADS = 64
+"""As many as there can be workers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +48,8 @@ class CheckRun:
 @dataclass(slots=True)
 class _Running:
     tree: Oid
+    known: dict[str, Verdict]
+    """What has been said of the tree; complete once it is done."""
     done: threading.Event
     error: StoneforgeError | None = None
 
@@ -66,6 +72,8 @@ class CheckRuns:
         self._running: dict[TaskId, _Running] = {}
         self._places: dict[TaskId, CheckingPlace] = {}
         self._lock = threading.Lock()
+        # Waiting for checks takes threads of its own, so that nobody else waits for one.
+        self._threads = anyio.CapacityLimiter(WAITING_THREADS)
         self.cancel = threading.Event()
 
     async def wait(self, caller: Caller, *, seconds: float) -> CheckRun:
@@ -73,19 +81,21 @@ class CheckRuns:
 
         Raises:
             StaleLease: the caller holds no task.
-            InvalidInput: files are not committed.
+            InvalidInput: files are not committed, or the worktree is on another branch.
         """
-        run = await anyio.to_thread.run_sync(self._start, caller)
+        run = await anyio.to_thread.run_sync(self._start, caller, limiter=self._threads)
         if isinstance(run, CheckRun):
             return run
         with anyio.move_on_after(seconds):
             while not run.done.is_set():
-                await anyio.to_thread.run_sync(run.done.wait, 0.5, abandon_on_cancel=True)
+                await anyio.to_thread.run_sync(
+                    run.done.wait, 0.5, limiter=self._threads, abandon_on_cancel=True
+                )
         if not run.done.is_set():
             return CheckRun(status="running", next_step="Call run_checks again to go on waiting.")
         if run.error is not None:
             raise run.error
-        return _report(self._checking.known(run.tree), len(self._checking.checks()))
+        return _report(run.known)
 
     def _start(self, caller: Caller) -> "CheckRun | _Running":
         with self._workspace.write(caller) as tx:
@@ -97,6 +107,11 @@ class CheckRuns:
             )
         commit = self._forge.require_commit(f"refs/heads/{task.branch}")
         seen = status(self._workspace.layout.worktrees / task.id)
+        if seen.branch != task.branch:
+            raise InvalidInput(
+                f"The worktree is not on its branch {task.branch}, which is what is checked.",
+                remedy=f"Run `git switch {task.branch}` (bring commits along), and call again.",
+            )
         if not seen.is_clean:
             raise InvalidInput(
                 "Files are not committed; checks run on commits.",
@@ -114,12 +129,12 @@ class CheckRuns:
         known = self._checking.known(merged.tree)
         missing = [check.name for check in self._checking.checks() if check.name not in known]
         if not missing:
-            return _report(known, len(self._checking.checks()))
-        return self._run(task.id, target, commit, merged.tree, missing)
+            return _report(known)
+        return self._run(task.id, target, commit, _Running(merged.tree, known, threading.Event()))
 
-    def _run(
-        self, task_id: TaskId, target: Oid, commit: Oid, tree: Oid, missing: list[str]
-    ) -> _Running:
+    def _run(self, task_id: TaskId, target: Oid, commit: Oid, run: _Running) -> _Running:
+        tree, known = run.tree, run.known
+        missing = [check.name for check in self._checking.checks() if check.name not in known]
         with self._lock:
             present = self._running.get(task_id)
             if present is not None and present.tree == tree and not present.done.is_set():
@@ -127,7 +142,6 @@ class CheckRuns:
             place = self._places.setdefault(
                 task_id, CheckingPlace(f"check-{task_id.lower()}", threading.Lock())
             )
-            run = _Running(tree=tree, done=threading.Event())
             self._running[task_id] = run
         candidate = self._forge.commit_tree(
             tree, [target, commit], f"Checks of {task_id}", SERVER_IDENTITY, self._workspace.now()
@@ -135,17 +149,36 @@ class CheckRuns:
 
         def work() -> None:
             try:
-                self._checking.run(candidate, tree, missing, place, self.cancel)
+                known.update(self._checking.run(candidate, tree, missing, place, self.cancel))
             except StoneforgeError as error:
                 run.error = error
+            except OSError as error:
+                run.error = StorageFailed(
+                    f"The checks could not be run: {error}.",
+                    remedy="That is not your work's fault. Go on; they run again before it lands.",
+                )
             finally:
                 run.done.set()
 
         threading.Thread(target=work, name=f"checks of {task_id}", daemon=True).start()
         return run
 
+    def tidy(self, worktrees: Worktrees) -> None:
+        """Remove the places of tasks that have ended, unless checks still run there."""
+        for path in sorted(worktrees.root.glob("check-t*")):
+            task_id = TaskId(path.name.removeprefix("check-").upper())
+            with self._workspace.read() as tx:
+                task = tasks.TASKS.get(tx.db, task_id)
+            with self._lock:
+                run = self._running.get(task_id)
+                is_used = run is not None and not run.done.is_set()
+                if task is not None and task.state in TASK_ENDS and not is_used:
+                    worktrees.remove_detached(path.name)
+                    self._running.pop(task_id, None)
+                    self._places.pop(task_id, None)
 
-def _report(verdicts: dict[str, Verdict], wanted: int) -> CheckRun:
+
+def _report(verdicts: dict[str, Verdict]) -> CheckRun:
     lines = [
         CheckRunLine(
             name=verdict.check,
@@ -155,7 +188,7 @@ def _report(verdicts: dict[str, Verdict], wanted: int) -> CheckRun:
         )
         for verdict in verdicts.values()
     ]
-    if len(verdicts) < wanted:
+    if not verdicts or any(did_not_start(verdict) for verdict in verdicts.values()):
         return CheckRun(
             status="failed",
             lines=lines,

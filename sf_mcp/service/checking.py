@@ -4,9 +4,12 @@ A verdict belongs to a tree and a command, whoever asked for it: the train and a
 `run_checks` share it.
 """
 
+import shutil
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from sf_mcp.core.identity import SERVER
 from sf_mcp.core.models import Oid, Verdict
@@ -19,6 +22,8 @@ from sf_mcp.store import landings
 from sf_mcp.store.landings import VERDICTS
 
 COULD_NOT_START = "could not start"
+KEPT_LOG_FOLDERS = 300
+"""Trees whose check output is kept; that of older ones makes room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +72,10 @@ class Checking:
         wanted = [check for check in self.checks() if check.name in names]
         with place.lock:
             path = self._worktrees.detached(place.name, commit, clean_ignored=False)
-            log_folder = self._workspace.layout.logs / "checks" / tree[:12]
+            # A folder for each place: a worker and the train may check one tree at a time.
+            log_folder = self._workspace.layout.logs / "checks" / tree[:12] / place.name
             log_folder.mkdir(parents=True, exist_ok=True)
+            _make_room(log_folder.parent.parent, keep=log_folder.parent)
             outcomes = run_checks(
                 [
                     CheckCommand(
@@ -108,9 +115,22 @@ class Checking:
             }
             for verdict in verdicts.values():
                 # A check that could not start says nothing of the tree, so it is not remembered.
-                if not verdict.outcome.startswith(COULD_NOT_START):
+                if not did_not_start(verdict):
                     VERDICTS.insert(tx.db, verdict)
                 tx.event(
                     "check_finished", "", check=verdict.check, tree=tree, outcome=verdict.outcome
                 )
             return verdicts
+
+
+def did_not_start(verdict: Verdict) -> bool:
+    """Return whether the check says nothing of the tree, since its command could not be run."""
+    return verdict.outcome.startswith(COULD_NOT_START)
+
+
+def _make_room(folder: Path, *, keep: Path) -> None:
+    """Remove the output of the checks that ran longest ago."""
+    with suppress(OSError):
+        found = [(path.stat().st_mtime, path) for path in folder.iterdir() if path != keep]
+        for _, path in sorted(found)[: max(0, len(found) - KEPT_LOG_FOLDERS)]:
+            shutil.rmtree(path, ignore_errors=True)

@@ -75,30 +75,27 @@ class ClaimService:
         """
         caller.require(Role.WORKER, to="claim tasks")
         session_id = session_of(caller)
-        with self._workspace.read() as tx:
-            if lease := leases.live_of(tx.db, session_id):
-                return self._brief(tx, tasks.get(tx.db, lease.subject), lease)
         with self._workspace.write(caller) as tx:
-            if lease := leases.live_of(tx.db, session_id):
-                return self._brief(tx, tasks.get(tx.db, lease.subject), lease)
-            if ended := leases.newest_of(tx.db, session_id):
+            if held := leases.newest_of(tx.db, session_id):
+                if held.ended_at is None:
+                    return self._brief(tx, tasks.get(tx.db, held.subject), held)
                 raise TaskNotReady(
-                    f"Your work on {ended.subject} has ended ({ended.end}).",
+                    f"Your work on {held.subject} has ended ({held.end}).",
                     remedy="End your turn; a new session gets the next task.",
                 )
             task_id = tx.graph.first_ready(
-                lambda one: tasks.get(tx.db, one).reserved_for not in (None, session_id)
+                lambda one: tasks.reservation_of(tx.db, one) not in (None, session_id)
             )
             if task_id is not None:
-                lease = self.grant(tx, tasks.get(tx.db, task_id), session_id)
-                return self._brief(tx, tasks.get(tx.db, task_id), lease)
+                task, lease = self.grant(tx, tasks.get(tx.db, task_id), session_id)
+                return self._brief(tx, task, lease)
             raise TaskNotReady(
                 "No task is ready: all are done, taken, or wait for another.",
                 remedy="End your turn; you are started again when there is work.",
             )
 
-    def grant(self, tx: Transaction, task: Task, session_id: SessionId) -> Lease:
-        """Give the session the one live lease on a task of the ready set.
+    def grant(self, tx: Transaction, task: Task, session_id: SessionId) -> tuple[Task, Lease]:
+        """Give the session the one live lease on a task of the ready set; return both.
 
         Raises:
             TaskNotReady: the task waits for others, is reserved, or its plan is not active.
@@ -125,12 +122,12 @@ class ClaimService:
                 "asked about it.",
                 remedy="Claim another task.",
             )
-        tx.move_task(task, TaskEvent.CLAIM, reserved_for=None, reserved_until=None)
+        task = tx.move_task(task, TaskEvent.CLAIM, reserved_for=None, reserved_until=None)
         asked = questions.open_of_task(tx.db, task.id)
         if asked is not None and asked.session_id not in (None, session_id):
             # Asked by a session that was lost: its successor waits for the answer.
             tx.edit_question(asked, session_id=session_id)
-        return grant_lease(tx, task.id, session_id)
+        return task, grant_lease(tx, task.id, session_id)
 
     def _brief(self, tx: Transaction, task: Task, lease: Lease) -> Brief:
         session = sessions.get(tx.db, lease.session_id)
@@ -142,11 +139,7 @@ class ClaimService:
             dependencies=[_delivered(tx, other) for other in tasks.dependencies_of(tx.db, task.id)],
             handoffs=handoffs.of_task(tx.db, task.id)[::-1],
             repair_notes=merge_requests.repair_notes(tx.db, task.id)[::-1],
-            answers=[
-                (question.text, question.answer or "")
-                for question in questions.of_task(tx.db, task.id)
-                if question.state is QuestionState.ANSWERED
-            ],
+            answers=questions.answers_of_task(tx.db, task.id),
             neighbours=_neighbours(tx, task),
             tokens_left=max(
                 0,
@@ -280,7 +273,7 @@ def require_lease(tx: Transaction, caller: Caller) -> Lease:
 
 def grant_lease(tx: Transaction, subject: str, session_id: SessionId) -> Lease:
     """Add a lease with the next fencing token; the subject must have no live one."""
-    leases.add(
+    lease = leases.add(
         tx.db,
         subject=subject,
         session_id=session_id,
@@ -288,8 +281,6 @@ def grant_lease(tx: Transaction, subject: str, session_id: SessionId) -> Lease:
         granted_at=tx.now,
         expires_at=tx.lease_end,
     )
-    lease = leases.live_on(tx.db, subject)
-    assert lease is not None  # just added
     name = sessions.get(tx.db, session_id).name
     tx.event("claimed", subject, session=session_id, name=name, fence=lease.fence)
     return lease

@@ -117,9 +117,10 @@ class DispatchService:
             alive = sessions.alive(tx.db)
             settings = self._workspace.settings
             workers = sum(session.role is Role.WORKER for session in alive)
-            if workers < settings.orchestrator.max_concurrent and not self._is_over_budget(tx):
-                if resumed := self._resume_answered(tx):
-                    return resumed
+            has_slot = workers < settings.orchestrator.max_concurrent
+            may_work = has_slot and not self._is_over_budget(tx)
+            if may_work and (resumed := self._resume_answered(tx)):
+                return resumed
             stewards = sum(session.role is Role.STEWARD for session in alive)
             if stewards < settings.agents.steward.count:
                 for request in self._reviewable(tx):
@@ -130,11 +131,10 @@ class DispatchService:
             if settings.agents.director.headless and directors == 0:
                 for question in self._askable(tx):
                     return self._start(tx, Role.DIRECTOR, question.id, _question_message(question))
-            if workers < settings.orchestrator.max_concurrent and not self._is_over_budget(tx):
-                if task := _first_startable(tx):
-                    session, token = self._new_session(tx, Role.WORKER, task.id)
-                    self._claims.grant(tx, task, session.id)
-                    return session, token, _task_message(task), False
+            if may_work and (task := _first_startable(tx)):
+                session, token = self._new_session(tx, Role.WORKER, task.id)
+                self._claims.grant(tx, task, session.id)
+                return session, token, _task_message(task), False
             return None
 
     def _has_work(self, tx: Transaction) -> bool:

@@ -1,7 +1,8 @@
 """The fleet as a whole: paused or not, the overview, the event log."""
 
+from sf_mcp.core.errors import ConfigInvalid
 from sf_mcp.core.identity import Caller
-from sf_mcp.core.models import Event, Role, SessionId
+from sf_mcp.core.models import Event, Role
 from sf_mcp.core.overview import (
     MergeLine,
     Overview,
@@ -38,6 +39,8 @@ from sf_mcp.store import (
 SHOWN = 10
 """Lines per list in the overview; the rest is counted."""
 
+MOST_EVENTS = 1000
+
 
 class FleetService:
     """Use cases of the fleet as a whole."""
@@ -64,10 +67,7 @@ class FleetService:
 
     def fleet_status(self, caller: Caller) -> Overview:
         """Return the overview."""
-        # Here, since yaml costs as much as all the rest of a short command.
-        from sf_mcp.settings import quick_facts
-
-        facts_of_file = quick_facts(self._workspace.layout.config)
+        vacuous, target_branch = self._configured()
         with self._workspace.read() as tx:
             counts = tasks.count_by_state(tx.db)
             ready = tx.graph.ready()
@@ -82,8 +82,8 @@ class FleetService:
                 project=self._workspace.layout.root.name,
                 paused=paused_reason(tx),
                 parked_until=parked_until(tx),
-                notes=self._notes(facts_of_file.vacuous_sentence),
-                target=_target_line(tx, facts_of_file.target_branch),
+                notes=self._notes(vacuous),
+                target=_target_line(tx, target_branch),
                 counts={state.value: number for state, number in counts.items()},
                 ready=len(ready),
                 blocked=unfinished - in_hand - set_aside - len(ready),
@@ -118,7 +118,22 @@ class FleetService:
                 newest_event=events.newest_number(tx.db),
             )
 
+    def _configured(self) -> tuple[str, str]:
+        """Return what is to be said of the checks, and the target branch."""
+        # Here, since yaml costs as much as all the rest of a short command.
+        from sf_mcp.settings import quick_facts
+
+        try:
+            read = quick_facts(self._workspace.layout.config)
+        except ConfigInvalid:
+            # A bad edit: the last good configuration goes on, unless there has been none.
+            settings = self._workspace.settings
+            return settings.vacuous_sentence, settings.merge.target_branch
+        return read.vacuous_sentence, read.target_branch
+
     def _notes(self, vacuous: str) -> list[str]:
+        if self._workspace.settings_file.problem:
+            self._workspace.settings_file.current()  # it may have been mended since
         problem = self._workspace.settings_file.problem
         notes = [vacuous] if vacuous else []
         if problem:
@@ -129,9 +144,10 @@ class FleetService:
         self, caller: Caller, *, after: int | None = None, subject: str = "", limit: int = 50
     ) -> list[Event]:
         """Return events: the newest, or those after a number."""
+        limit = max(1, min(limit, MOST_EVENTS))
         with self._workspace.read() as tx:
-            if subject and (session := sessions.SESSIONS.first(tx.db, "name = ?", subject)):
-                subject = SessionId(session.id)
+            if subject and (session_id := sessions.newest_named(tx.db, subject)):
+                subject = session_id
             if after is None:
                 return events.latest(tx.db, subject=subject, limit=limit)
             return events.after(tx.db, after, subject=subject, limit=limit)

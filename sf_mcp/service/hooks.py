@@ -29,7 +29,9 @@ class HookService:
             return {}
         match event.get("hook_event_name"):
             case "Stop":
-                missing = self._sessions.stop_hook(caller)
+                missing = self._sessions.stop_hook(
+                    caller, is_after_block=event.get("stop_hook_active") is True
+                )
                 return {"decision": "block", "reason": missing} if missing else {}
             case "PreToolUse":
                 return self._before_tool(caller, str(event.get("tool_name", "")))

@@ -1,6 +1,7 @@
 """Lets coroutines wait for the next committed change instead of asking again and again."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -27,8 +28,10 @@ class Notices:
     def wake(self) -> None:
         """Wake every waiter; from any thread."""
         if self._loop is not None and not self._loop.is_closed():
-            # The one thread-safe way in that does not make the writer wait for the loop.
-            self._loop.call_soon_threadsafe(self._renew)
+            # The one thread-safe way in that does not make the writer wait for the loop. A loop
+            # that is closed at this very moment has nobody left who waits.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._renew)
 
     def _renew(self) -> None:
         changed, self._changed = self._changed, anyio.Event()

@@ -1,17 +1,19 @@
 """Looking at tasks: one, many, and why one is not running or not merged."""
 
+from bisect import bisect
 from dataclasses import dataclass
 
 from sf_mcp.core.errors import InvalidInput
 from sf_mcp.core.identity import Caller
-from sf_mcp.core.models import Oid, Task, TaskId
+from sf_mcp.core.models import Handoff, Oid, RepairNote, Task, TaskId
 from sf_mcp.core.states import PlanState, SessionState, TaskState
 from sf_mcp.core.why import Why
 from sf_mcp.service.merge_status import merge_status
 from sf_mcp.service.pauses import parked_until, paused_reason
+from sf_mcp.service.starting import backoff_until
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
-from sf_mcp.store import leases, merge_requests, plans, questions, sessions, tasks
+from sf_mcp.store import handoffs, leases, merge_requests, plans, questions, sessions, tasks
 
 PAGE = 50
 COMPUTED_STATES = ("ready", "blocked")
@@ -28,6 +30,12 @@ class TaskView:
     attempts: list[tuple[str, str]]
     """Session name and kind of end of each ended lease, oldest first."""
     landed_commit: Oid | None
+    summary: str
+    """Of its newest merge request."""
+    handoffs: list[Handoff]
+    repair_notes: list[RepairNote]
+    answers: list[tuple[str, str]]
+    """Questions that were answered, each with its answer, oldest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +84,10 @@ class QueryService:
                     for lease in leases.attempts(tx.db, found.id)
                 ],
                 landed_commit=request.landed_commit if request else None,
+                summary=request.summary if request else "",
+                handoffs=handoffs.of_task(tx.db, found.id),
+                repair_notes=merge_requests.repair_notes(tx.db, found.id),
+                answers=questions.answers_of_task(tx.db, found.id),
             )
 
     def list_tasks(
@@ -84,7 +96,7 @@ class QueryService:
         """Return tasks, those of one plan or one state; `ready` ones in the order they start.
 
         Raises:
-            InvalidInput: there is no such state.
+            InvalidInput: there is no such state, or the page before is not there any more.
         """
         known = [*COMPUTED_STATES, *(known.value for known in TaskState)]
         if state and state not in known:
@@ -93,15 +105,15 @@ class QueryService:
             )
         with self._workspace.read() as tx:
             ids = self._ids(tx, plans.find(tx.db, plan).id if plan else "", state)
-            start = ids.index(TaskId(after)) + 1 if after in ids else 0
-            page = ids[start : start + limit]
+            start = _start_after(ids, after, is_ordered_by_age=state != "ready")
+            page = ids[start : start + max(1, limit)]
             return TaskListing(
                 tasks=[
                     (tasks.get(tx.db, task_id), list(tx.graph.dependencies(task_id)))
                     for task_id in page
                 ],
                 total=len(ids),
-                next_after=page[-1] if page and start + limit < len(ids) else "",
+                next_after=page[-1] if page and start + len(page) < len(ids) else "",
             )
 
     def _ids(self, tx: Transaction, plan_id: str, state: str) -> list[TaskId]:
@@ -215,6 +227,18 @@ class QueryService:
             )
         if task.reserved_for:
             return f"{task.id} is reserved for the session that asked about it.", ""
+        if (until := backoff_until(tx, task.id)) and until > tx.now:
+            return (
+                f"{task.id} waits until {until.strftime('%H:%M:%S UTC')}, after the last attempts "
+                "at it failed.",
+                "",
+            )
+        limit = self._workspace.settings.budget.fleet_usd
+        if limit is not None and (cost := sessions.total_cost(tx.db)) >= limit:
+            return (
+                f"{task.id} is ready, but the fleet has cost ${cost:.2f} of ${limit:.2f}.",
+                "Raise budget.fleetUsd.",
+            )
         alive = [one for one in sessions.alive(tx.db) if one.role.value == "worker"]
         if lingering := [one.name for one in alive if one.subject == task.id]:
             return f"{task.id} waits until {lingering[0]} of its last attempt has ended.", ""
@@ -233,3 +257,16 @@ class QueryService:
             "is running.",
             "sf serve",
         )
+
+
+def _start_after(ids: list[TaskId], after: str, *, is_ordered_by_age: bool) -> int:
+    """Return where the page after the task `after` begins, although the list may have changed."""
+    if not after:
+        return 0
+    if after in ids:
+        return ids.index(TaskId(after)) + 1
+    if is_ordered_by_age and after[1:].isdigit():
+        return bisect([int(one[1:]) for one in ids], int(after[1:]))
+    raise InvalidInput(
+        f"{after} is not in this list any more.", remedy="List again from the start."
+    )

@@ -93,7 +93,7 @@ class SessionService:
         write_secret(path, token)
         with self._workspace.write(caller) as tx:
             sessions.revoke_person_tokens(tx.db, but=token)
-            tx.event("person_token_renewed")
+            tx.event("person_token_made")
         return True
 
     def _is_token(self, token: str) -> bool:
@@ -151,7 +151,9 @@ class SessionService:
                 last_line=one_line(last_line, 200),
                 context_tokens=context_tokens,
                 context_window=context_window or session.context_window,
-                cost_usd=max(cost_usd, session.cost_usd) if isfinite(cost_usd) else session.cost_usd,
+                cost_usd=max(cost_usd, session.cost_usd)
+                if isfinite(cost_usd)
+                else session.cost_usd,
                 heard_at=tx.now,
             )
             return self._within_budget(tx, session)
@@ -322,7 +324,6 @@ class SessionService:
                 return found
             tx.event("stop_requested", found.id, name=found.name, reason=reason)
             return tx.edit_session(found, stop_requested=reason or f"stopped by {caller.name}")
-
 
     def _give_up_parked(self, tx: Transaction, session: Session) -> Session:
         """End a session that has no process; its task goes to a fresh one, with its question."""

@@ -24,7 +24,7 @@ from sf_mcp.core.states import MergeEvent, MergeState, TaskEvent
 from sf_mcp.git.command import GitFailed
 from sf_mcp.git.identity import SERVER as SERVER_IDENTITY
 from sf_mcp.git.merging import Merged, merge_trees
-from sf_mcp.git.publishing import LeftAlone, publish_to_checkout, take_in
+from sf_mcp.git.publishing import LeftAlone, Obstacle, publish_to_checkout, take_in
 from sf_mcp.git.remotes import Rejected, RejectedBecause, fetch_remote, push_to_remote
 from sf_mcp.git.repository import Repository
 from sf_mcp.service.endings import complete_if_over, end_review
@@ -57,7 +57,8 @@ class TargetService:
         self._published: Oid | None = None
         self._conflict = ("", "")
         """Why the person's own commits cannot be taken in, and the command that mends it."""
-        self._remote = _RemoteTries(workspace.now)
+        self._fetching = _Tries(workspace.now)
+        self._pushing = _Tries(workspace.now)
 
     def head(self) -> Oid:
         """Return where the target rightly is: the newest finished move."""
@@ -210,15 +211,17 @@ class TargetService:
 
         It is asked at most every `FETCH_PAUSE`, unless `at_once`.
         """
-        if not self._workspace.settings.merge.push or not self._remote.may_try(at_once=at_once):
+        if not self._workspace.settings.merge.push:
+            return
+        if not at_once and not self._fetching.may_try():
             return
         try:
             theirs = fetch_remote(self._root, self._forge, REMOTE, self.branch)
         except GitFailed as error:
-            self._remote.failed()
+            self._fetching.failed()
             self._note_once("fetch_failed", f"{REMOTE} cannot be reached: {error.message}")
             return
-        self._remote.fetched()
+        self._fetching.succeeded(rest=FETCH_PAUSE)
         if theirs is not None and (conflict := self._take_in(theirs)):
             self._note_once("upstream_conflict", f"commits on {REMOTE}/{self.branch} {conflict}")
 
@@ -258,7 +261,7 @@ class TargetService:
 
     def next_try(self) -> datetime | None:
         """Return when the remote, which did not take what has landed, is tried again."""
-        return self._remote.next_try if self._workspace.settings.merge.push else None
+        return self._pushing.next_try if self._workspace.settings.merge.push else None
 
     def _publish_to_checkout(self) -> None:
         outcome = publish_to_checkout(self._root, self._forge, self.branch, self.head())
@@ -273,12 +276,12 @@ class TargetService:
     def _push(self) -> None:
         for _ in range(MOST_PUSHES):
             head = self.head()
-            if self._published == head or not self._remote.may_try(at_once=True):
+            if self._published == head or not self._pushing.may_try():
                 return
             pushed = push_to_remote(self._root, REMOTE, head, self.branch)
             if not isinstance(pushed, Rejected):
                 self._published = head
-                self._remote.succeeded()
+                self._pushing.succeeded()
                 self._note_once("pushed", f"{REMOTE} has {head[:12]}")
                 return
             if pushed.because is not RejectedBecause.BEHIND:
@@ -289,7 +292,7 @@ class TargetService:
             self._publish_to_checkout()
         else:
             return
-        self._remote.failed()
+        self._pushing.failed()
         self._note_once("push_failed", f"{REMOTE} did not take {head[:12]}: {pushed.reason}")
 
     def _note_checkout(self, state: str, remedy: str) -> None:
@@ -313,27 +316,21 @@ class TargetService:
             tx.event(kind, "", detail=text)
 
 
-class _RemoteTries:
-    """When the remote may be asked again: a failure is followed by a rest that doubles."""
+class _Tries:
+    """When a remote may be asked again: a failure is followed by a rest that doubles."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
         self._failures = 0
-        self._fetched_at: datetime | None = None
         self.next_try: datetime | None = None
 
-    def may_try(self, *, at_once: bool) -> bool:
-        now = self._now()
-        if self.next_try is not None and now < self.next_try:
-            return False
-        return at_once or self._fetched_at is None or now - self._fetched_at >= FETCH_PAUSE
+    def may_try(self) -> bool:
+        return self.next_try is None or self._now() >= self.next_try
 
     def failed(self) -> None:
         self.next_try = self._now() + min(FIRST_REST * 2 ** min(self._failures, 10), LONGEST_REST)
         self._failures += 1
 
-    def fetched(self) -> None:
-        self._fetched_at = self._now()
-
-    def succeeded(self) -> None:
-        self._failures, self.next_try = 0, None
+    def succeeded(self, rest: timedelta | None = None) -> None:
+        self._failures = 0
+        self.next_try = None if rest is None else self._now() + rest

@@ -8,29 +8,36 @@ passes.
 
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from sf_mcp.core.errors import GitRefused
 from sf_mcp.core.identity import SERVER
 from sf_mcp.core.models import LandingKind, MergeRequest, Oid, Task, Verdict
 from sf_mcp.core.states import MergeEvent, MergeState, TaskEvent
+from sf_mcp.core.text import one_line
 from sf_mcp.git.checks import tail
 from sf_mcp.git.identity import SERVER as SERVER_IDENTITY
 from sf_mcp.git.identity import identity
 from sf_mcp.git.merging import Conflicted, Merged, merge_trees
 from sf_mcp.git.repository import Repository
-from sf_mcp.service.checking import COULD_NOT_START, Checking, CheckingPlace
+from sf_mcp.service.checking import Checking, CheckingPlace, did_not_start
 from sf_mcp.service.merge_status import is_released
 from sf_mcp.service.pauses import paused_reason
-from sf_mcp.service.endings import complete_if_over
+from sf_mcp.service.endings import complete_if_over, end_review
 from sf_mcp.service.requests import RequestService
 from sf_mcp.service.target import TargetService
+from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import landings, merge_requests, tasks
 
 logger = logging.getLogger(__name__)
 
 LOG_TAIL_LINES = 60
+HELD_RETRY_SECONDS = 60.0
+"""How often a check that could not start is tried again: installing it tells nobody."""
+
+LONGEST_WAIT_SECONDS = 3600.0
 
 
 class TrainService:
@@ -58,19 +65,37 @@ class TrainService:
         """Do the next thing that can be done for the train; return whether anything was done.
 
         Raises:
-            StoneforgeError: git or the disk refuses; nothing was lost, and a later step tries again.
+            StoneforgeError: git or the disk refuses; nothing was lost, and a later step tries
+                again.
         """
+        # A ref that could not be written leaves its intent behind, as a crash does.
+        self._target.recover()
         self._target.undo_foreign_moves()
         self._target.take_in_upstream()
         self._target.take_in_remote()
         for request in self._queue():
             if self.cancel.is_set():
                 return False
-            if self._advance(request):
+            try:
+                was_something = self._advance(request)
+            except GitRefused as error:
+                # One request that git cannot work with must not hold up those behind it.
+                logger.warning("%s cannot go on: %s", request.id, error)
+                self._hold(request, one_line(str(error), 300))
+                continue
+            if was_something:
                 self._target.publish()
                 return True
         self._target.publish()
         return self._look_at_target()
+
+    def seconds_until_retry(self) -> float:
+        """Return after how long a step is worth trying although nothing has happened."""
+        if (at := self._target.next_try()) is not None:
+            return max(1.0, (at - self._workspace.now()).total_seconds())
+        with self._workspace.read() as tx:
+            is_held = any(one.held for one in merge_requests.in_state(tx.db, MergeState.OPEN))
+        return HELD_RETRY_SECONDS if is_held else LONGEST_WAIT_SECONDS
 
     def _queue(self) -> list[MergeRequest]:
         """Return the open merge requests, first to land first."""
@@ -85,6 +110,16 @@ class TrainService:
 
     def _advance(self, request: MergeRequest) -> bool:
         """Take one merge request a step further; return whether there was a step to take."""
+        tip = self._forge.head_of(f"refs/heads/{request.branch}")
+        if tip is not None and tip != request.commit:
+            self._send_back(
+                request,
+                f"{request.branch} has moved on to {tip[:12]} since {request.commit[:12]} was "
+                "pinned",
+                "Approvals and checks hold for the pinned commit alone. See that the later commits "
+                "belong to the task, and request the merge again.",
+            )
+            return True
         if request.no_changes_reason:
             return self._close(request)
         target = self._target.head()
@@ -101,7 +136,13 @@ class TrainService:
         tree = merged.tree
         if tree == self._forge.tree_of(target):
             # Its whole content is in the target already: nothing would land.
-            return self._close(request)
+            is_news = request.checked_tree is None and self._note_tree(
+                request, tree, "is_contained"
+            )
+            return self._close(request) or is_news
+        if request.checked_tree is not None and not self._may_land(request):
+            # It waits for somebody's word; checked again when it has that, on the target of then.
+            return False
         candidate = self._candidate(request, target, merged)
         failed = self._failed_checks(candidate, tree, target, request)
         if failed is None:
@@ -109,13 +150,12 @@ class TrainService:
         if failed:
             self._send_back(request, *self._told(failed))
             return True
-        changed = self._mark_checked(request, tree)
+        changed = self._note_tree(request, tree, "checks_passed")
         if not self._may_land(request):
             return changed
         green = self._is_green(tree)
-        return self._target.land(
-            request, kind=LandingKind.MERGE, old=target, new=candidate, green=green
-        )
+        self._target.land(request, kind=LandingKind.MERGE, old=target, new=candidate, green=green)
+        return True
 
     # -- candidates --------------------------------------------------------------------------------
 
@@ -140,25 +180,33 @@ class TrainService:
     ) -> list[Verdict] | None:
         """Return the checks that condemn the tree, running what is not known; None: not yet.
 
-        A failure must repeat on the same tree before it counts, and one that the present target
-        shows as well is not this request's.
+        One that the present target fails as well is not this request's fault. One that can start
+        neither here nor there is nobody's: the request is held until it can.
         """
-        verdicts = self._complete(candidate, tree)
-        if verdicts is None or self._hold_if_broken(request, verdicts.values()):
+        verdicts = self._confirmed(candidate, tree)
+        if verdicts is None:
+            return None
+        failed = [verdict for verdict in verdicts.values() if not verdict.passed]
+        held = ""
+        if failed:
+            of_target = self._confirmed(target, self._forge.tree_of(target))
+            if of_target is None:
+                return None
+            passes_there = {name for name, verdict in of_target.items() if verdict.passed}
+            broken = [one for one in failed if did_not_start(one) and one.check not in passes_there]
+            held = f"check {broken[0].check} {broken[0].outcome}" if broken else ""
+            failed = [one for one in failed if one.check in passes_there]
+        self._hold(request, held)
+        return None if held else failed
+
+    def _confirmed(self, commit: Oid, tree: Oid) -> dict[str, Verdict] | None:
+        """Return a verdict of every check on the tree; a failure counts when it has repeated."""
+        verdicts = self._complete(commit, tree)
+        if verdicts is None:
             return None
         failed = [name for name, verdict in verdicts.items() if not verdict.passed]
-        if not failed:
-            return []
-        again = self._repeat(candidate, tree, failed)
-        if again is None:
-            return None
-        failed = [name for name, verdict in again.items() if not verdict.passed]
-        if not failed:
-            return []
-        of_target = self._complete(target, self._forge.tree_of(target))
-        if of_target is None:
-            return None
-        return [again[name] for name in failed if of_target[name].passed]
+        again = self._repeat(commit, tree, failed) if failed else {}
+        return None if again is None else verdicts | again
 
     def _complete(self, commit: Oid, tree: Oid) -> dict[str, Verdict] | None:
         """Return a verdict of every check on the tree, running those that are missing."""
@@ -170,34 +218,33 @@ class TrainService:
 
     def _repeat(self, commit: Oid, tree: Oid, failed: Sequence[str]) -> dict[str, Verdict] | None:
         """Run failed checks once more, unless they have failed twice on this tree already."""
+        commands = {check.name: check.run for check in self._checking.checks()}
         with self._workspace.read() as tx:
-            on_tree = landings.verdicts_on(tx.db, tree)
-        twice = [
-            name
-            for name in failed
-            if sum(one.check == name and not one.passed for one in on_tree) >= 2
-        ]
-        known = self._checking.known(tree)
-        result = {name: known[name] for name in twice}
-        once = [name for name in failed if name not in twice]
-        if once:
-            again = self._checking.run(commit, tree, once, self._place, self.cancel)
-            for name in once:
-                if not self.cancel.is_set() and again[name].passed:
-                    with self._workspace.write(SERVER) as tx:
-                        tx.event("flaky_check", "", check=name, tree=tree)
-            result |= again
-        return None if self.cancel.is_set() else result
-
-    def _hold_if_broken(self, request: MergeRequest, verdicts: Iterable[Verdict]) -> bool:
-        """Keep a request waiting when a check cannot even start; say so once."""
-        broken = [one for one in verdicts if one.outcome.startswith(COULD_NOT_START)]
-        held = f"check {broken[0].check} {broken[0].outcome}" if broken else ""
-        if held != request.held:
+            failures = [
+                (one.check, one.command)
+                for one in landings.verdicts_on(tx.db, tree)
+                if not one.passed
+            ]
+        once = [name for name in failed if failures.count((name, commands.get(name, ""))) < 2]
+        if not once:
+            return {}
+        again = self._checking.run(commit, tree, once, self._place, self.cancel)
+        if self.cancel.is_set():
+            return None
+        flaky = [name for name, verdict in again.items() if verdict.passed]
+        if flaky:
             with self._workspace.write(SERVER) as tx:
-                tx.edit_merge_request(merge_requests.get(tx.db, request.id), held=held)
-                tx.event("merge_held" if held else "merge_released", request.id, reason=held)
-        return bool(broken)
+                for name in flaky:
+                    tx.event("flaky_check", "", check=name, tree=tree)
+        return again
+
+    def _hold(self, request: MergeRequest, reason: str) -> None:
+        """Keep a request waiting for a reason, or no longer; say so once."""
+        with self._workspace.write(SERVER) as tx:
+            present = merge_requests.get(tx.db, request.id)
+            if present.held != reason and present.state is MergeState.OPEN:
+                tx.edit_merge_request(present, held=reason)
+                tx.event("merge_held" if reason else "merge_released", request.id, reason=reason)
 
     def _is_green(self, tree: Oid) -> bool | None:
         """Return whether every check passed on the tree; None when there are none."""
@@ -213,10 +260,8 @@ class TrainService:
             newest = landings.newest_done(tx.db)
         if newest is None or newest.is_green is not None or not self._checking.checks():
             return False
-        verdicts = self._complete(newest.new, newest.tree)
-        if verdicts is None or any(
-            one.outcome.startswith(COULD_NOT_START) for one in verdicts.values()
-        ):
+        verdicts = self._confirmed(newest.new, newest.tree)
+        if verdicts is None or any(did_not_start(one) for one in verdicts.values()):
             return False
         green = all(one.passed for one in verdicts.values())
         with self._workspace.write(SERVER) as tx:
@@ -226,21 +271,26 @@ class TrainService:
 
     # -- outcomes ----------------------------------------------------------------------------------
 
-    def _mark_checked(self, request: MergeRequest, tree: Oid) -> bool:
+    def _note_tree(self, request: MergeRequest, tree: Oid, kind: str) -> bool:
+        """Record the merged tree that is as it must be; return whether that is news."""
         if request.checked_tree == tree:
             return False
         with self._workspace.write(SERVER) as tx:
             present = merge_requests.get(tx.db, request.id)
+            if present.state is not MergeState.OPEN:
+                return False
             tx.edit_merge_request(present, checked_tree=tree)
-            tx.event("checks_passed", request.id, tree=tree)
+            tx.event(kind, request.id, tree=tree)
         return True
 
     def _may_land(self, request: MergeRequest) -> bool:
         with self._workspace.read() as tx:
-            present = merge_requests.get(tx.db, request.id)
-            return present.state is MergeState.OPEN and is_released(
-                tx, present, self._workspace.settings
-            )
+            return self._is_released(tx, merge_requests.get(tx.db, request.id))
+
+    def _is_released(self, tx: Transaction, present: MergeRequest) -> bool:
+        return present.state is MergeState.OPEN and is_released(
+            tx, present, self._workspace.settings
+        )
 
     def _send_back(self, request: MergeRequest, reason: str, detail: str) -> None:
         with self._workspace.write(SERVER) as tx:
@@ -250,12 +300,13 @@ class TrainService:
 
     def _close(self, request: MergeRequest) -> bool:
         """End a task that rightly has nothing to merge, once the review says so."""
-        if not self._may_land(request):
-            return False
         with self._workspace.write(SERVER) as tx:
             present = merge_requests.get(tx.db, request.id)
+            if not self._is_released(tx, present):
+                return False
             present = tx.move_merge_request(present, MergeEvent.START_LANDING)
             tx.move_merge_request(present, MergeEvent.LAND)
+            end_review(tx, present, "it is closed")
             task = tx.move_task(tasks.get(tx.db, request.task_id), TaskEvent.CLOSE)
             tx.event("closed", task.id, reason=request.no_changes_reason or "already in the target")
             complete_if_over(tx, task)

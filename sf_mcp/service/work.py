@@ -4,6 +4,7 @@ Git runs here, never inside a transaction. What is read from git is then recorde
 that own the state, each of which checks the lease once more.
 """
 
+import json
 import logging
 import threading
 from collections import defaultdict
@@ -43,7 +44,7 @@ from sf_mcp.store import leases, merge_requests, sessions, tasks
 logger = logging.getLogger(__name__)
 
 DIFF_BYTES = 12_000
-"""Bytes of a diff in one answer, about 3,000 tokens."""
+"""Bytes of a diff in one answer to a person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,10 +252,19 @@ class WorkService:
 
     # -- reviews -----------------------------------------------------------------------------------
 
-    def changes_of(self, request: MergeRequest, start: int = 0) -> Changes:
-        """Return what the merge request changes against the target as it is now."""
+    def changes_of(
+        self, request: MergeRequest, start: int = 0, *, room: int | None = None
+    ) -> Changes:
+        """Return what the merge request changes against the target as it is now.
+
+        `room` is how long the page of the diff may be as JSON, which escapes quotes and the like.
+        """
         base = self._forge.merge_base(self._target.head(), request.commit) or request.base
-        page = self._forge.diff(base, request.commit, start=start, max_bytes=DIFF_BYTES)
+        size = DIFF_BYTES if room is None else room
+        page = self._forge.diff(base, request.commit, start=start, max_bytes=size)
+        while room is not None and len(json.dumps(page.text, ensure_ascii=False)) > room:
+            size = size * 3 // 4
+            page = self._forge.diff(base, request.commit, start=start, max_bytes=size)
         reviewers = (
             path
             for path in (self._worktrees.root).glob("review-*")
@@ -339,7 +349,9 @@ class WorkService:
         except (StoneforgeError, OSError) as error:
             logger.warning("No snapshot of %s (%s): %s", task_id, reason, error)
             with self._workspace.write(SERVER) as tx:
-                tx.event("snapshot_failed", task_id, reason=reason, detail=one_line(str(error), 300))
+                tx.event(
+                    "snapshot_failed", task_id, reason=reason, detail=one_line(str(error), 300)
+                )
 
     def snapshot_expired(self, subjects: Sequence[str]) -> None:
         """Keep what sessions that were given up left uncommitted."""

@@ -17,9 +17,9 @@ def add(
     fence: int,
     granted_at: datetime,
     expires_at: datetime,
-) -> None:
-    """Add a live lease; the database refuses a second one for the subject or the session."""
-    LEASES.insert_numbered(
+) -> Lease:
+    """Add a live lease and return it; the database refuses a second one for subject or session."""
+    number = LEASES.insert_numbered(
         db,
         {
             "subject": subject,
@@ -29,6 +29,17 @@ def add(
             "expires_at": expires_at,
             "end_detail": "",
         },
+    )
+    return Lease(
+        number=number,
+        subject=subject,
+        session_id=session_id,
+        fence=fence,
+        granted_at=granted_at,
+        expires_at=expires_at,
+        ended_at=None,
+        end=None,
+        end_detail="",
     )
 
 

@@ -44,6 +44,12 @@ def of_task(db: sqlite3.Connection, task_id: TaskId) -> list[Question]:
     return QUESTIONS.select(db, "task_id = ? ORDER BY number", task_id)
 
 
+def answers_of_task(db: sqlite3.Connection, task_id: TaskId) -> list[tuple[str, str]]:
+    """Return the task's answered questions, each with its answer, oldest first."""
+    answered = QUESTIONS.select(db, "task_id = ? AND state = 'answered' ORDER BY number", task_id)
+    return [(question.text, question.answer or "") for question in answered]
+
+
 def undelivered(db: sqlite3.Connection, session_id: SessionId) -> list[Question]:
     """Return the session's answered questions whose answer it has not had yet."""
     return QUESTIONS.select(

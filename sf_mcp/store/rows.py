@@ -71,9 +71,11 @@ class Table(Generic[T]):
     # Worked out when first asked for: a short command touches one or two tables.
 
     @cached_property
-    def _read(self) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+    def _conversions(self) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+        """The columns that are not stored as they are."""
         hints = get_type_hints(self.of)
-        return tuple((name, _converter(hints[name])) for name in self._columns)
+        converters = ((name, _converter(hints[name])) for name in self._columns)
+        return tuple(pair for pair in converters if pair[1] is not _same)
 
     @cached_property
     def _quoted(self) -> str:
@@ -90,12 +92,16 @@ class Table(Generic[T]):
 
     @cached_property
     def _update(self) -> str:
-        assignments = ", ".join(f'"{column}" = ?' for column in self._columns)
+        # Without the key: one that is set, even to itself, has every reference to it looked up.
+        assignments = ", ".join(f'"{column}" = ?' for column in self._columns if column != self.key)
         return f'UPDATE {self.name} SET {assignments} WHERE "{self.key}" = ?'
 
     def value(self, row: sqlite3.Row) -> T:
-        """Return the row as a value."""
-        return self.of(**{name: convert(row[name]) for name, convert in self._read})
+        """Return the row, whose columns stand in the order of the fields, as a value."""
+        columns = dict(zip(self._columns, row, strict=True))
+        for name, convert in self._conversions:
+            columns[name] = convert(columns[name])
+        return self.of(**columns)
 
     def insert(self, db: sqlite3.Connection, value: T) -> None:
         """Add a row."""
@@ -103,8 +109,8 @@ class Table(Generic[T]):
 
     def save(self, db: sqlite3.Connection, value: T) -> None:
         """Write the whole row of `value.<key>` again."""
-        columns = [to_column(getattr(value, name)) for name in self._columns]
-        db.execute(self._update, [*columns, to_column(getattr(value, self.key))])
+        columns = [*(name for name in self._columns if name != self.key), self.key]
+        db.execute(self._update, [to_column(getattr(value, name)) for name in columns])
 
     def get(self, db: sqlite3.Connection, key: str | int) -> T | None:
         """Return the row with this key."""

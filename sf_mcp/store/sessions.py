@@ -40,6 +40,12 @@ def get(db: sqlite3.Connection, id_or_name: str) -> Session:
     return session
 
 
+def newest_named(db: sqlite3.Connection, name: str) -> SessionId | None:
+    """Return the newest session with this name; names are used again."""
+    found = SESSIONS.first(db, "name = ? ORDER BY created_at DESC, rowid DESC", name)
+    return found.id if found else None
+
+
 def in_state(db: sqlite3.Connection, *states: SessionState) -> list[Session]:
     """Return the sessions in any of these states, oldest first."""
     marks = ", ".join("?" * len(states))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sf_mcp.core.errors import NotFound
 from sf_mcp.core.graph import Node, Standing
-from sf_mcp.core.models import DEFAULT_ESTIMATE_MINUTES, PlanId, Task, TaskId
+from sf_mcp.core.models import DEFAULT_ESTIMATE_MINUTES, PlanId, SessionId, Task, TaskId
 from sf_mcp.core.states import SATISFIED, PlanState, TaskState
 from sf_mcp.store.rows import Table, next_id
 
@@ -27,6 +27,12 @@ def get(db: sqlite3.Connection, task_id: str) -> Task:
     if (task := TASKS.get(db, task_id)) is None:
         raise NotFound(f"There is no task {task_id}.", remedy="List them with `sf task list`.")
     return task
+
+
+def reservation_of(db: sqlite3.Connection, task_id: TaskId) -> SessionId | None:
+    """Return for which session's return the task is kept; None: for nobody's."""
+    row = db.execute("SELECT reserved_for FROM tasks WHERE id = ?", (task_id,)).fetchone()
+    return row and row[0]
 
 
 def of_plan(db: sqlite3.Connection, plan_id: PlanId) -> list[Task]:
@@ -100,15 +106,18 @@ def graph_rows(db: sqlite3.Connection) -> Iterator[Node]:
         "SELECT t.id, t.number, t.priority, t.estimate_minutes, t.state, p.state, t.ahead,"
         " t.reserved_for FROM tasks t JOIN plans p ON p.id = t.plan_id"
     )
-    states = {state.value: state for state in TaskState}
-    plan_states = {state.value: state for state in PlanState}
+    standings = {
+        (state.value, plan_state.value): standing(state, plan_state)
+        for state in TaskState
+        for plan_state in PlanState
+    }
     for task_id, number, priority, estimate, state, plan_state, ahead, reserved_for in rows:
         yield Node(
             id=TaskId(task_id),
             order=number,
             priority=priority,
             estimate_minutes=estimate or DEFAULT_ESTIMATE_MINUTES,
-            standing=standing(states[state], plan_states[plan_state]),
+            standing=standings[state, plan_state],
             ahead=bool(ahead) or reserved_for is not None,
         )
 

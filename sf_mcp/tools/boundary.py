@@ -1,8 +1,9 @@
-"""The edge between a model and the services: who calls, in which thread, and how a refusal reads."""
+"""The edge between a model and the services: who calls, in which thread, how a refusal reads."""
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import anyio
@@ -58,23 +59,35 @@ class Boundary:
         Raises:
             ToolError: the service refused; the text says what to do next.
         """
-        try:
+        with self.translated():
             return await anyio.to_thread.run_sync(
                 question, limiter=self._slow if slow else self._threads
             )
+
+    @staticmethod
+    @contextmanager
+    def translated() -> Generator[None]:
+        """Turn refusals into what a model reads.
+
+        Raises:
+            ToolError: the service refused; the text says what to do next.
+        """
+        try:
+            yield
         except StoneforgeError as error:
             raise ToolError(_text(error)) from error
 
     async def change(
         self,
         context: Context[Any],
+        tool: str,
         result: type[M],
         record: Callable[[Any], M],
         *,
         request: dict[str, Any],
         prepare: Callable[[], Any] | None = None,
     ) -> M:
-        """Carry out a mutation once per (session, tool-use id).
+        """Carry out a mutation of the tool called `tool` once per (session, tool-use id).
 
         `prepare` runs git outside the transaction, `record` inside it with what was prepared.
 
@@ -82,7 +95,7 @@ class Boundary:
             ToolError: the service refused; nothing was changed.
         """
         caller = self.caller()
-        call = _call(context, caller, result.__name__, request)
+        call = _call(context, caller, tool, request)
 
         def run() -> M:
             if call is None:

@@ -1,28 +1,20 @@
 """What the tools return: short, described, never a stored row as it is."""
 
+from collections.abc import Sequence
+
 from pydantic import BaseModel, Field
 
-from sf_mcp.core.models import Task
+from sf_mcp.core.models import Handoff, Task
 from sf_mcp.core.why import Why
 from sf_mcp.service.claims import Brief
+from sf_mcp.service.queries import TaskView
+from sf_mcp.tools.fitting import clipped, fitted, how_many_fit, page_of
 
-PAGE_CHARACTERS = 10_000
-"""Characters of text in one result, about 2,500 tokens; the rest comes by page."""
+TITLE_CHARACTERS = 160
+"""Of a title in a list; the task itself shows all of it."""
 
-HANDOFF_CHARACTERS = 6_000
-OLDER_HANDOFF_CHARACTERS = 600
-
-
-def page_of(text: str, page: int) -> tuple[str, int]:
-    """Return one page of a long text, from 1, and how many there are."""
-    pages = max(1, -(-len(text) // PAGE_CHARACTERS))
-    start = (min(max(page, 1), pages) - 1) * PAGE_CHARACTERS
-    return text[start : start + PAGE_CHARACTERS], pages
-
-
-def clipped(text: str, limit: int, *, rest: str) -> str:
-    """Return the text, cut at `limit` characters with where to read the rest."""
-    return text if len(text) <= limit else f"{text[:limit]}… ({rest})"
+MOST_NAMED = 20
+"""Ids in one line; the rest is counted."""
 
 
 class Done(BaseModel):
@@ -43,7 +35,7 @@ class TaskLine(BaseModel):
 
 
 class TaskList(BaseModel):
-    """Tasks, at most 50 at a time."""
+    """Tasks, page by page."""
 
     tasks: list[TaskLine]
     total: int
@@ -58,14 +50,71 @@ class TaskDetail(BaseModel):
     state: str
     plan: str
     priority: int
-    description: str
-    pages: int = Field(description="Pages that the description has.")
+    text: str = Field(
+        description="A page of: description, all acceptance criteria, handoffs, repair notes, "
+        "answers, merge summary."
+    )
+    pages: int = Field(description="Pages that `text` has.")
     acceptance: list[str]
     depends_on: list[str]
     blocks: list[str]
     branch: str
     attempts: list[str]
     commit: str = Field(description="What landed, if it has.")
+    note: str = ""
+
+    @classmethod
+    def of(cls, view: TaskView, page: int) -> "TaskDetail":
+        """Return the task with one page of its texts."""
+        task = view.task
+        text, pages = page_of(_whole_text(view), page)
+        return fitted(
+            cls(
+                id=task.id,
+                title=task.title,
+                state=task.state.value,
+                plan=task.plan_id,
+                priority=task.priority,
+                text=text,
+                pages=pages,
+                acceptance=list(task.acceptance),
+                depends_on=named(view.depends_on),
+                blocks=named(view.blocks),
+                branch=task.branch or "",
+                attempts=[f"{name}: {end}" for name, end in view.attempts][-10:],
+                commit=view.landed_commit or "",
+            ),
+            note="Shortened, but for `text`: its pages have everything.",
+            keep=("text",),
+        )
+
+
+def _whole_text(view: TaskView) -> str:
+    """Return all that has been written about a task, as one text."""
+    parts = [view.task.description]
+    criteria = "\n".join(f"- {criterion}" for criterion in view.task.acceptance)
+    sections = [
+        ("Acceptance criteria", [criteria] if criteria else []),
+        ("Handoff", [_handoff_text(handoff) for handoff in view.handoffs[::-1]]),
+        ("Repair note", [f"{note.reason}\n{note.detail}" for note in view.repair_notes[::-1]]),
+        ("Answer", [f"{asked}\n→ {answer}" for asked, answer in view.answers[::-1]]),
+        ("Merge summary", [view.summary] if view.summary else []),
+    ]
+    for heading, texts in sections:
+        parts += [f"## {heading}\n{text}" for text in texts]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _handoff_text(handoff: Handoff) -> str:
+    lines = [
+        f"Progress: {handoff.progress}",
+        f"Remaining: {handoff.remaining}",
+        f"Decisions: {handoff.decisions}" if handoff.decisions else "",
+        f"Pitfalls: {handoff.pitfalls}" if handoff.pitfalls else "",
+        f"Next step: {handoff.next_step}",
+        f"Snapshot of uncommitted files: {handoff.snapshot}" if handoff.snapshot else "",
+    ]
+    return "\n".join(line for line in lines if line)
 
 
 class WhyResult(BaseModel):
@@ -74,11 +123,13 @@ class WhyResult(BaseModel):
     sentence: str
     facts: list[str]
     next_step: str
+    note: str = ""
 
     @classmethod
     def of(cls, why: Why) -> "WhyResult":
         """Return the answer as a tool result."""
-        return cls(sentence=why.sentence, facts=why.facts, next_step=why.next_step)
+        result = cls(sentence=why.sentence, facts=why.facts, next_step=why.next_step)
+        return fitted(result, note="Shortened.")
 
 
 class DeliveredLine(BaseModel):
@@ -108,60 +159,42 @@ class BriefResult(BaseModel):
     checks: list[str] = Field(description="Must pass on your work merged with the target.")
     neighbours: list[str] = Field(description="Live tasks that declare the same files.")
     tokens_left: int = Field(description="Context left before a handoff is due; 0: not known yet.")
+    note: str = ""
 
     @classmethod
-    def of(cls, brief: Brief, worktree: str, checks: list[str]) -> "BriefResult":
+    def of(cls, brief: Brief, worktree: str, checks: Sequence[str]) -> "BriefResult":
         """Return the brief, its long texts shortened."""
         task = brief.task
-        return cls(
-            task=task.id,
-            title=task.title,
-            description=clipped(
-                task.description,
-                PAGE_CHARACTERS,
-                rest=f"read on with get_task('{task.id}', page=2)",
+        return fitted(
+            cls(
+                task=task.id,
+                title=task.title,
+                description=task.description,
+                acceptance=list(task.acceptance),
+                attempt=brief.attempt,
+                delivered=[
+                    DeliveredLine(
+                        task=line.task_id,
+                        title=clipped(line.title, TITLE_CHARACTERS),
+                        commit=(line.commit or "")[:12],
+                        summary=clipped(line.summary, 500),
+                    )
+                    for line in brief.dependencies
+                ][:MOST_NAMED],
+                handoffs=[_handoff_text(handoff) for handoff in brief.handoffs][:5],
+                repair_notes=[
+                    f"{note.reason}\n{note.detail}".strip() for note in brief.repair_notes
+                ][:5],
+                answers=[f"{question} → {answer}" for question, answer in brief.answers][-10:],
+                worktree=worktree,
+                branch=task.branch or "",
+                base=(task.base or "")[:12],
+                checks=[clipped(check, 300) for check in checks],
+                neighbours=[f"{other}: {title}" for other, title in brief.neighbours][:10],
+                tokens_left=brief.tokens_left,
             ),
-            acceptance=list(task.acceptance)[:50],
-            attempt=brief.attempt,
-            delivered=[
-                DeliveredLine(
-                    task=line.task_id,
-                    title=line.title,
-                    commit=(line.commit or "")[:12],
-                    summary=clipped(line.summary, 500, rest=f"get_task('{line.task_id}')"),
-                )
-                for line in brief.dependencies
-            ][:20],
-            handoffs=[
-                clipped(
-                    f"Progress: {handoff.progress}\nRemaining: {handoff.remaining}\n"
-                    f"Decisions: {handoff.decisions}\nPitfalls: {handoff.pitfalls}\n"
-                    f"Next step: {handoff.next_step}"
-                    + (
-                        f"\nSnapshot of uncommitted files: {handoff.snapshot}"
-                        if handoff.snapshot
-                        else ""
-                    ),
-                    HANDOFF_CHARACTERS if index == 0 else OLDER_HANDOFF_CHARACTERS,
-                    rest="shortened",
-                )
-                for index, handoff in enumerate(brief.handoffs)
-            ][:10],
-            repair_notes=[
-                clipped(
-                    f"{note.reason}\n{note.detail}".strip(),
-                    4000 if index == 0 else 400,
-                    rest="shortened",
-                )
-                for index, note in enumerate(brief.repair_notes)
-            ][:5],
-            answers=[f"{question} → {answer}" for question, answer in brief.answers][-10:],
-            worktree=worktree,
-            branch=task.branch or "",
-            base=(task.base or "")[:12],
-            checks=checks,
-            neighbours=[f"{task_id}: {title}" for task_id, title in brief.neighbours][:10],
-            tokens_left=brief.tokens_left,
+            note=f"Shortened: get_task('{task.id}') has all of it, page by page.",
+            keep=("worktree",),
         )
 
 
@@ -177,7 +210,7 @@ class AnswerResult(BaseModel):
 class ConflictLine(BaseModel):
     """One branch that yours cannot be merged with as things stand."""
 
-    with_: str = Field(alias="with", serialization_alias="with")
+    branch: str = Field(description="The target, or a task's.")
     paths: list[str]
 
 
@@ -186,6 +219,7 @@ class ConflictReport(BaseModel):
 
     conflicts: list[ConflictLine]
     compared_with: list[str]
+    uncommitted: str = ""
     note: str = ""
 
 
@@ -204,6 +238,7 @@ class CheckReport(BaseModel):
     status: str = Field(description="passed, failed, conflict, running or nothing to run.")
     checks: list[CheckLine]
     next_step: str
+    note: str = ""
 
 
 class ReviewBrief(BaseModel):
@@ -223,14 +258,31 @@ class ReviewBrief(BaseModel):
     diff: str
     next_start: int | None = Field(description="Pass as `start`; null: this was the last page.")
     worktree: str = Field(description="A read-only checkout of the pinned commit.")
+    note: str = ""
 
 
 class PlanResult(BaseModel):
-    """A plan and the ids of its tasks."""
+    """A plan and its tasks, in the order in which they were given."""
 
     plan: str
     state: str
+    total: int
     tasks: list[TaskLine]
+    next_step: str = ""
+
+    @classmethod
+    def of(cls, plan: str, state: str, tasks: Sequence[Task]) -> "PlanResult":
+        """Return as many of the tasks as fit."""
+        lines = [task_line(task) for task in tasks]
+        shown = how_many_fit(lines)
+        more = f"list_tasks(plan='{plan}', after='{lines[shown - 1].id}') shows the rest."
+        return cls(
+            plan=plan,
+            state=state,
+            total=len(lines),
+            tasks=lines[:shown],
+            next_step=more if shown < len(lines) else "",
+        )
 
 
 class QuestionLine(BaseModel):
@@ -250,6 +302,7 @@ class QuestionList(BaseModel):
     """Questions, oldest first."""
 
     questions: list[QuestionLine]
+    next_after: str = Field(default="", description="Pass as `after` for the next page.")
 
 
 class MergeLine(BaseModel):
@@ -267,6 +320,7 @@ class MergeList(BaseModel):
     """Merge requests, oldest first."""
 
     merge_requests: list[MergeLine]
+    next_after: str = Field(default="", description="Pass as `after` for the next page.")
 
 
 class EventLine(BaseModel):
@@ -303,14 +357,21 @@ class FleetResult(BaseModel):
     questions: list[str]
     stuck: list[str]
     cost_usd: float
+    note: str = ""
 
 
-def task_line(task: Task, depends_on: list[str] | None = None) -> TaskLine:
+def task_line(task: Task, depends_on: Sequence[str] = ()) -> TaskLine:
     """Return a task as a line."""
     return TaskLine(
         id=task.id,
-        title=task.title,
+        title=clipped(task.title, TITLE_CHARACTERS),
         state=task.state.value,
         priority=task.priority,
-        depends_on=depends_on or [],
+        depends_on=named(depends_on),
     )
+
+
+def named(ids: Sequence[str]) -> list[str]:
+    """Return the ids, the rest counted when there are many."""
+    more = [f"… and {len(ids) - MOST_NAMED} more"] if len(ids) > MOST_NAMED else []
+    return [*ids[:MOST_NAMED], *more]

@@ -7,7 +7,8 @@ from mcp_types import ToolAnnotations
 from pydantic import Field
 
 from sf_mcp.tools.boundary import Boundary
-from sf_mcp.tools.results import TaskDetail, TaskList, WhyResult, page_of, task_line
+from sf_mcp.tools.fitting import how_many_fit
+from sf_mcp.tools.results import TaskDetail, TaskList, WhyResult, task_line
 
 LOOKS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
 CHANGES = ToolAnnotations(
@@ -26,26 +27,12 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
 
     @server.tool(annotations=LOOKS)
     async def get_task(
-        task: TaskParameter, page: Annotated[int, Field(description="Of the description.")] = 1
+        task: TaskParameter, page: Annotated[int, Field(description="Of `text`.")] = 1
     ) -> TaskDetail:
-        """One task: state, description, acceptance criteria, dependencies, attempts."""
+        """One task: state, criteria, dependencies, attempts, and all its texts by page."""
         caller = boundary.caller()
-        view = await boundary.ask(lambda: services.queries.get_task(caller, task))
-        text, pages = page_of(view.task.description, page)
-        return TaskDetail(
-            id=view.task.id,
-            title=view.task.title,
-            state=view.task.state.value,
-            plan=view.task.plan_id,
-            priority=view.task.priority,
-            description=text,
-            pages=pages,
-            acceptance=list(view.task.acceptance)[:50],
-            depends_on=[*view.depends_on],
-            blocks=[*view.blocks[:50]],
-            branch=view.task.branch or "",
-            attempts=[f"{name}: {end}" for name, end in view.attempts][-10:],
-            commit=view.landed_commit or "",
+        return TaskDetail.of(
+            await boundary.ask(lambda: services.queries.get_task(caller, task)), page
         )
 
     @server.tool(annotations=LOOKS)
@@ -54,15 +41,17 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
         state: Annotated[str, Field(description="A state, `ready` or `blocked`.")] = "",
         after: Annotated[str, Field(description="Last id of the page before.")] = "",
     ) -> TaskList:
-        """Tasks with their states, 50 at a time; ready ones in the order they will start."""
+        """Tasks with their states, by page; ready ones in the order they will start."""
         caller = boundary.caller()
         listing = await boundary.ask(
             lambda: services.queries.list_tasks(caller, plan=plan, state=state, after=after)
         )
+        lines = [task_line(task, on) for task, on in listing.tasks]
+        shown = how_many_fit(lines)
         return TaskList(
-            tasks=[task_line(task, list(on)) for task, on in listing.tasks],
+            tasks=lines[:shown],
             total=listing.total,
-            next_after=listing.next_after,
+            next_after=lines[shown - 1].id if shown < len(lines) else listing.next_after,
         )
 
     @server.tool(annotations=LOOKS)

@@ -6,10 +6,13 @@ from mcp.server.mcpserver import Context, MCPServer
 from pydantic import Field
 
 from sf_mcp.tools.boundary import Boundary
-from sf_mcp.tools.results import Done, ReviewBrief, page_of
+from sf_mcp.tools.fitting import fitted
+from sf_mcp.tools.results import Done, ReviewBrief
 from sf_mcp.tools.shared import CHANGES
 
 END_TURN = "End your turn now."
+DIFF_ROOM = 7_000
+"""Characters of the diff in one answer, as JSON."""
 
 
 def register(server: MCPServer[None], boundary: Boundary) -> None:
@@ -26,22 +29,28 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
         def claim() -> ReviewBrief:
             view = services.requests.claimed_review(caller)
             request, task = view.request, view.task
-            changes = services.work.changes_of(request, start)
-            return ReviewBrief(
+            changes = services.work.changes_of(request, start, room=DIFF_ROOM)
+            first = ReviewBrief(
                 merge_request=request.id,
                 task=task.id,
                 title=task.title,
-                intent=page_of(task.description, 1)[0],
-                acceptance=list(task.acceptance)[:50],
+                intent=task.description,
+                acceptance=list(task.acceptance),
                 summary=request.summary,
                 no_changes_reason=request.no_changes_reason,
                 commit=request.commit,
                 base=request.base,
                 checks=[f"{verdict.check}: {verdict.outcome}" for verdict in view.verdicts],
-                changed_files=list(changes.files)[:200],
+                changed_files=list(changes.files),
                 diff=changes.diff,
                 next_start=changes.next_start,
                 worktree=changes.worktree,
+            )
+            return fitted(
+                first,
+                note=f"Shortened, but for the diff: get_task('{task.id}') has intent, criteria and "
+                "summary in full.",
+                keep=("diff", "worktree", "commit"),
             )
 
         return await boundary.ask(claim, slow=True)
@@ -58,7 +67,7 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
             request = services.requests.approve_merge(caller, reason=reason)
             return Done(outcome=f"{request.id} is approved.", next_step=END_TURN)
 
-        return await boundary.change(context, Done, record, request={"reason": reason})
+        return await boundary.change(context, "approve_merge", Done, record, request={"reason": reason})
 
     @server.tool(annotations=CHANGES)
     async def send_back(
@@ -72,7 +81,7 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
             request = services.requests.send_back(caller, reason=reason)
             return Done(outcome=f"{request.task_id} goes back to a worker.", next_step=END_TURN)
 
-        return await boundary.change(context, Done, record, request={"reason": reason})
+        return await boundary.change(context, "send_back", Done, record, request={"reason": reason})
 
     @server.tool(annotations=CHANGES)
     async def escalate(
@@ -86,4 +95,4 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
             request = services.requests.escalate_review(caller, note=note)
             return Done(outcome=f"{request.id} waits for the person.", next_step=END_TURN)
 
-        return await boundary.change(context, Done, record, request={"note": note})
+        return await boundary.change(context, "escalate", Done, record, request={"note": note})

@@ -9,6 +9,7 @@ from sf_mcp.core.models import QuestionId
 from sf_mcp.core.states import QuestionState
 from sf_mcp.service.work import MergeFacts
 from sf_mcp.tools.boundary import Boundary
+from sf_mcp.tools.fitting import fitted
 from sf_mcp.tools.results import (
     AnswerResult,
     BriefResult,
@@ -17,6 +18,7 @@ from sf_mcp.tools.results import (
     ConflictLine,
     ConflictReport,
     Done,
+    named,
 )
 from sf_mcp.tools.shared import CHANGES, LOOKS
 
@@ -55,7 +57,7 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
             services.claims.report_progress(caller, message=message)
             return Done(outcome="Noted.", next_step="Go on.")
 
-        return await boundary.change(context, Done, record, request={"message": message})
+        return await boundary.change(context, "report_progress", Done, record, request={"message": message})
 
     @server.tool(annotations=CHANGES)
     async def write_handoff(
@@ -91,6 +93,7 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
 
         return await boundary.change(
             context,
+            "write_handoff",
             Done,
             record,
             request=texts,
@@ -140,21 +143,23 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
         """Merge your commits, for trial, with the target and each live branch; list conflicts."""
         caller = boundary.caller()
         report = await boundary.ask(lambda: services.work.check_conflicts(caller), slow=True)
-        return ConflictReport(
+        result = ConflictReport(
             conflicts=[
-                ConflictLine.model_validate({"with": line.other, "paths": list(line.paths)[:50]})
+                ConflictLine(branch=line.other, paths=named(line.paths))
                 for line in report.conflicts
             ],
-            compared_with=list(report.compared_with)[:100],
-            note=report.note,
+            compared_with=named(report.compared_with),
+            uncommitted=report.note,
         )
+        return fitted(result, note="Shortened.")
 
     @server.tool(annotations=CHANGES)
     async def run_checks() -> CheckReport:
         """Run the project's checks on your commits merged with the target, as the train will."""
         caller = boundary.caller()
-        run = await services.check_runs.wait(caller, seconds=CHECK_WAIT_SECONDS)
-        return CheckReport(
+        with boundary.translated():
+            run = await services.check_runs.wait(caller, seconds=CHECK_WAIT_SECONDS)
+        report = CheckReport(
             status=run.status,
             checks=[
                 CheckLine(
@@ -164,6 +169,7 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
             ],
             next_step=run.next_step,
         )
+        return fitted(report, note="The output is shortened; run one command yourself for all.")
 
     @server.tool(annotations=CHANGES)
     async def request_merge(
@@ -189,6 +195,7 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
 
         return await boundary.change(
             context,
+            "request_merge",
             Done,
             record,
             request={"summary": summary, "no_changes_reason": no_changes_reason},
@@ -209,6 +216,7 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
 
         return await boundary.change(
             context,
+            "release_task",
             Done,
             record,
             request={"reason": reason},
@@ -232,4 +240,4 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
             )
             return Done(outcome=f"Proposed as {task.id}.", next_step="Go on with your own task.")
 
-        return await boundary.change(context, Done, record, request=request)
+        return await boundary.change(context, "propose_task", Done, record, request=request)

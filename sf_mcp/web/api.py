@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import anyio
 import anyio.to_thread
-from pydantic import ValidationError, validate_call
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, validate_call
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -30,7 +30,39 @@ logger = logging.getLogger(__name__)
 MOST_WAIT_SECONDS = 30.0
 NOTHING: dict[str, Any] = {"order": None, "stop": []}
 """The answer to a poll when there is nothing to do."""
-STATUS = {Unauthorized: 401, NotAllowed: 403, NotFound: 404, InvalidInput: 422}
+
+
+class Poll(BaseModel):
+    """What the launcher says when it asks for something to do."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    running: list[str] = Field(default_factory=list)
+    """The sessions whose processes it runs."""
+    seconds: float = Field(default=MOST_WAIT_SECONDS, ge=0, allow_inf_nan=False)
+    may_start: bool = True
+
+
+class ServerFailed(StoneforgeError):
+    """The server failed at a request, which is a mistake of its own."""
+
+    code = "internal"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"The server failed at {path}; its log says how.",
+            remedy="Look at the present state (`sf status`) before you try again.",
+        )
+
+
+STATUS = {
+    Unauthorized: 401,
+    NotAllowed: 403,
+    NotFound: 404,
+    InvalidInput: 422,
+    ServerFailed: 500,
+}
+"""Everything else that is refused is a 409: the request was right, the state is not."""
 
 
 class Api:
@@ -59,14 +91,15 @@ class Api:
                 caller = self._caller(request)
                 body = await request.body()
                 result = await handle(caller, _arguments(body), request)
-            except json.JSONDecodeError as error:
-                return _refusal(InvalidInput(f"The body is not JSON: {error}."))
             except ValidationError as error:
                 first = error.errors()[0]
                 where = ".".join(str(part) for part in first["loc"])
                 return _refusal(InvalidInput(f"{where}: {first['msg']}."))
             except StoneforgeError as error:
                 return _refusal(error)
+            except Exception:  # a request's root: the caller is told, the server goes on
+                logger.exception("%s failed", request.url.path)
+                return _refusal(ServerFailed(request.url.path))
             return JSONResponse(to_json(result))
 
         return endpoint
@@ -91,9 +124,7 @@ class Api:
     async def _poll(self, caller: Caller, arguments: dict[str, Any], request: Request) -> Any:
         """Wait for something that the launcher has to do: start a session, or stop one."""
         caller.require(Role.PERSON, to="run the fleet")
-        running = [str(one) for one in arguments.get("running", [])]
-        seconds = min(float(arguments.get("seconds", MOST_WAIT_SECONDS)), MOST_WAIT_SECONDS)
-        may_start = bool(arguments.get("may_start", True))
+        poll = Poll.model_validate(arguments)
         is_gone = False
 
         async def watch_caller() -> None:
@@ -108,11 +139,12 @@ class Api:
             if is_gone:
                 return NOTHING
             seen = await self._in_thread(
-                self._services.launcher.directives, caller, running, may_start
+                self._services.launcher.directives, caller, poll.running, poll.may_start
             )
             return seen if seen.has_news else None
 
         soonest = await self._in_thread(self._services.dispatch.seconds_until_retry)
+        seconds = min(poll.seconds, MOST_WAIT_SECONDS)
         wait = min(seconds, soonest) if soonest is not None else seconds
         found: Any = None
         refusal: StoneforgeError | None = None
@@ -133,9 +165,16 @@ class Api:
 
 
 def _arguments(body: bytes) -> dict[str, Any]:
-    arguments: Any = json.loads(body) if body else {}
+    try:
+        arguments: Any = json.loads(body) if body else {}
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(
+            f"The body is not JSON: {error}.", remedy="Send a JSON object, as UTF-8."
+        ) from error
     if not isinstance(arguments, dict):
-        raise InvalidInput("The body must be a JSON object.")
+        raise InvalidInput(
+            "The body must be a JSON object.", remedy="Send the operation's arguments by name."
+        )
     return cast(dict[str, Any], arguments)
 
 
@@ -153,6 +192,7 @@ def _validated(method: Callable[..., Any]) -> Callable[..., Any]:
 
 def _refusal(error: StoneforgeError) -> JSONResponse:
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 409)
-    return JSONResponse(
-        {"code": error.code, "message": error.message, "remedy": error.remedy}, status_code=status
-    )
+    words = {"code": error.code, "message": error.message, "remedy": error.remedy}
+    # What was sent is quoted in it, and need not be valid Unicode.
+    printable = {name: text.encode("utf-8", "replace").decode() for name, text in words.items()}
+    return JSONResponse(printable, status_code=status)

@@ -6,7 +6,7 @@ answers too. So the Host must be this server's own, and an Origin, where there i
 """
 
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MOST_BODY_BYTES = 4 * 1024 * 1024
 
@@ -22,12 +22,18 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
-        if scope["type"] == "http" and (refusal := self._refusal(scope)):
-            await refusal(scope, receive, send)
-            return
         if scope["type"] == "websocket":
-            return
-        await self._app(scope, receive, send)
+            await send({"type": "websocket.close", "code": 1008})
+        elif scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif refusal := self._refusal(scope):
+            await refusal(scope, receive, send)
+        elif any(name.lower() == b"content-length" for name, _ in scope["headers"]):
+            await self._app(scope, receive, send)
+        elif (body := await _body_of(receive)) is None:
+            await _too_long()(scope, receive, send)
+        else:
+            await self._app(scope, _replayed(body, receive), send)
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = {name.lower(): value for name, value in scope["headers"]}
@@ -39,9 +45,39 @@ class Gate:
             return _refused(403, "Requests from other web pages are not accepted.")
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > MOST_BODY_BYTES:
-            return _refused(413, f"A request may have at most {MOST_BODY_BYTES} bytes.")
+            return _too_long()
         return None
 
 
 def _refused(status: int, message: str) -> JSONResponse:
     return JSONResponse({"code": "refused", "message": message, "remedy": ""}, status_code=status)
+
+
+def _too_long() -> JSONResponse:
+    return _refused(413, f"A request may have at most {MOST_BODY_BYTES:,} bytes.")
+
+
+async def _body_of(receive: Receive) -> bytes | None:
+    """Return a body that did not say how long it is; None when it is longer than is accepted."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > MOST_BODY_BYTES:
+            return None
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that gives the body that was read already, then what comes after it."""
+    is_given = False
+
+    async def give() -> Message:
+        nonlocal is_given
+        if is_given:
+            return await receive()
+        is_given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return give

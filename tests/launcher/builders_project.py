@@ -4,12 +4,11 @@ Run as a program it is the server: what `sf serve --no-fleet` does, without the 
 """
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Self
@@ -86,8 +85,9 @@ class Project:
     def configure(self, **config: Any) -> None:
         """Write the configuration; sections are merged with what a test usually wants."""
         usual: dict[str, Any] = {
-            "agents": {"steward": {"review": False}},
+            "agents": {"steward": {"review": False}, "director": {"headless": False}},
             "checks": [],
+            "orchestrator": {"claudePath": client_binary()},
         }
         self.layout.config.write_text(yaml.safe_dump({**usual, **config}))
 
@@ -120,11 +120,19 @@ class Project:
             "DISABLE_AUTOUPDATER": "1",
         }
 
-    def start_server(self) -> "subprocess.Popen[bytes]":
+    def start_server(self, *, answer_wait_seconds: float = 50.0) -> "subprocess.Popen[bytes]":
         """Start the server and wait until it answers."""
-        child = self._spawn([sys.executable, "-m", "tests.launcher.builders_project"], "server.out")
+        command = [sys.executable, "-m", "tests.launcher.builders_project"]
+        child = self._spawn([*command, str(answer_wait_seconds)], "server.out")
         wait_until(lambda: connect(self.root) is not None, lambda: self.output("server.out"))
         return child
+
+    def stop_server(self) -> None:
+        """End the server by force, as a crash would."""
+        server = next(one for one in self._processes if "tests.launcher" in str(one.args))
+        self._processes.remove(server)
+        server.kill()
+        server.wait(10)
 
     def start_fleet(self, *arguments: str, **environment: str) -> "subprocess.Popen[bytes]":
         """Start `sf-launch`; its lines are in `fleet.out`."""
@@ -200,6 +208,16 @@ class Project:
         """Return the processes of this project's Claude Code sessions that are alive now."""
         return [int(pid) for pid, _ in _processes_with(f"{self.layout.logs}/prompts/")]
 
+    def shells(self) -> list[int]:
+        """Return the processes that the sessions' shells have started and that are alive now."""
+        marked: list[int] = []
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                variables = (entry / "environ").read_bytes() if entry.name.isdigit() else b""
+                if f"SF_ROOT={self.root}".encode() in variables.split(b"\0"):
+                    marked.append(int(entry.name))
+        return [pid for pid in marked if pid not in self.claude_pids()]
+
 
 def _processes_with(text: str) -> list[tuple[str, str]]:
     listed = subprocess.run(
@@ -247,6 +265,19 @@ def worker(match: str, *attempts: Sequence[Step]) -> Script:
     return Script(role=Role.WORKER, match=match, attempts=tuple(tuple(one) for one in attempts))
 
 
+@contextlib.contextmanager
+def running(
+    folder: Path, *scripts: Script, answer_wait_seconds: float = 50.0, **config: Any
+) -> Generator[tuple[Project, ScriptedApi]]:
+    """Have a project with its server, and a model that says what is written."""
+    with (
+        ScriptedApi(scripts, keep_bodies=True) as api,
+        Project(folder.resolve(), api.url, **config) as project,
+    ):
+        project.start_server(answer_wait_seconds=answer_wait_seconds)
+        yield project, api
+
+
 def lands(path: str, text: str = "done") -> list[Step]:
     """Return the steps of a worker that adds one file and requests the merge."""
     return [
@@ -261,7 +292,10 @@ def serve_until_terminated() -> None:
     """Be the server of the project in the working directory."""
     from sf_mcp.app import bind, serve
     from sf_mcp.service import open_services
+    from sf_mcp.tools import worker as worker_tools
 
+    # How long ask_director waits before it says "pending": 50 s are too long for a test.
+    vars(worker_tools)["ANSWER_WAIT_SECONDS"] = float(sys.argv[1])
     services = open_services(Path.cwd(), utc_now)
     listener = bind(services)
 
@@ -275,7 +309,6 @@ def serve_until_terminated() -> None:
 
     anyio.run(run)
     services.close()
-
 
 
 if __name__ == "__main__":

@@ -1,19 +1,46 @@
 """The fleet with the real Claude Code, the real server and a scripted model."""
 
+import os
+import signal
+import subprocess
 from pathlib import Path
 
-from launcher.rehearsal.scripted_api import ScriptedApi
-from tests.launcher.builders_project import Project, git, lands, worker
+import pytest
+
+from launcher.rehearsal.messages import RequestKind
+from launcher.rehearsal.script import Script
+from sf_mcp.core.models import Role
+from tests.launcher.builders_project import (
+    WAIT_SECONDS,
+    call,
+    commit,
+    git,
+    lands,
+    running,
+    say,
+    worker,
+)
+from tests.launcher.client_harness import client_binary
+
+EVERYONES = {"get_task", "list_tasks", "why"}
+TOOLS_OF = {
+    # Design section 5, without `claim_conflict` and `submit_resolution` (a later issue).
+    Role.WORKER: EVERYONES
+    | {"claim_task", "report_progress", "write_handoff", "ask_director", "check_conflicts"}
+    | {"run_checks", "request_merge", "release_task", "propose_task"},
+    Role.STEWARD: EVERYONES | {"claim_review", "approve_merge", "send_back", "escalate"},
+    Role.DIRECTOR: EVERYONES
+    | {"create_plan", "add_tasks", "update_task", "set_dependencies", "activate_plan"}
+    | {"cancel_plan", "cancel_task", "retry_task", "list_questions", "answer_question"}
+    | {"escalate", "list_merge_requests", "fleet_status", "read_log", "wait_for_events"}
+    | {"pause_fleet", "resume_fleet"},
+}
 
 
 def test_one_worker_claims_a_task_and_its_commit_lands_in_the_persons_checkout(
     tmp_path: Path,
 ) -> None:
-    with (
-        ScriptedApi([worker("Add a file", lands("hello.txt", "hello"))]) as api,
-        Project(tmp_path, api.url) as project,
-    ):
-        project.start_server()
+    with running(tmp_path, worker("Add a file", lands("hello.txt", "hello"))) as (project, api):
         (task,) = project.plan({"title": "Add a file"})
         project.start_fleet("--attached")
 
@@ -22,6 +49,275 @@ def test_one_worker_claims_a_task_and_its_commit_lands_in_the_persons_checkout(
 
         assert (project.root / "hello.txt").read_text() == "hello"
         assert "Task: T1" in git(project.root, "log", "-1", "--format=%B", "main")
-        assert not api.misses
         project.wait_for(lambda: project.ends() == ["merge_requested"])
         assert not project.claude_pids()
+        assert not api.misses
+
+
+def test_three_workers_work_at_the_same_time(tmp_path: Path) -> None:
+    steps = [say(call("claim_task"), together=3), *lands("{{any:Your task is (T[0-9]+)}}")[1:]]
+    with running(tmp_path, worker("", steps)) as (project, api):
+        tasks = project.plan(*({"title": f"File {number}"} for number in range(3)))
+        project.start_fleet("--attached")
+
+        project.wait_for(lambda: {project.state(task) for task in tasks} == {"merged"})
+
+        # The first answer of each was held back until all three had asked for it.
+        assert api.max_concurrent(Role.WORKER) == 3
+        assert not api.misses
+        names = {session["name"] for session in project.sessions()}
+        assert names == {"worker-1", "worker-2", "worker-3"}
+        project.wait_for(lambda: all((project.root / task).exists() for task in tasks))
+
+
+def test_a_dependent_starts_when_its_dependency_has_landed_and_sees_its_work(
+    tmp_path: Path,
+) -> None:
+    first = worker("Lay the ground", lands("ground.txt", "ground"))
+    reads = [
+        say(call("claim_task"), expect="Your task is T2"),
+        say(call("Bash", command="cat ground.txt", description="read"), expect="Added ground"),
+        say(commit("house.txt", "house"), expect="ground"),
+        *lands("house.txt")[2:],
+    ]
+    with running(tmp_path, first, worker("Build on it", reads)) as (project, api):
+        tasks = project.plan(
+            {"title": "Lay the ground", "key": "a"}, {"title": "Build on it", "depends_on": ["a"]}
+        )
+        project.start_fleet("--attached")
+
+        project.wait_for_state(tasks[1], "merged")
+
+        assert not api.misses
+
+
+def test_a_goal_is_planned_by_a_director_done_by_a_worker_and_approved_by_a_steward(
+    tmp_path: Path,
+) -> None:
+    """Each role sees exactly its own tools, in the requests that the client itself sent."""
+    plans = [
+        say(
+            call(
+                "create_plan",
+                title="Greeting",
+                tasks=[{"title": "Add a greeting", "acceptance": ["greeting.txt says hello"]}],
+            ),
+            expect="Plan this goal",
+        ),
+        say(call("answer_question", question="Q1", answer="One task: T1."), expect="T1"),
+        say(),
+    ]
+    reviews = [
+        say(call("claim_review"), expect="Review merge request M1"),
+        say(call("approve_merge", reason="greeting.txt:1 says hello"), expect="greeting.txt"),
+        say(),
+    ]
+    scripts = (
+        Script(role=Role.DIRECTOR, attempts=(tuple(plans),)),
+        worker("Add a greeting", lands("greeting.txt", "hello")),
+        Script(role=Role.STEWARD, attempts=(tuple(reviews),)),
+    )
+    agents = {"steward": {"review": True}, "director": {"headless": True}}
+    with running(tmp_path, *scripts, agents=agents) as (project, api):
+        fleet = project.start_fleet("--goal", "Greet the world", "--until-idle")
+
+        assert fleet.wait(WAIT_SECONDS) == 0, project.story()
+
+        assert (project.root / "greeting.txt").read_text() == "hello"
+        assert not api.misses
+        for role, tools in TOOLS_OF.items():
+            offered = next(r for r in api.requests if r.role is role and r.tools).tools
+            ours = {name.removeprefix("mcp__sf__") for name in offered if "mcp__" in name}
+            assert ours == tools
+        reading = {"Read", "Grep", "Glob"}
+        for role in (Role.STEWARD, Role.DIRECTOR):
+            offered = next(r for r in api.requests if r.role is role and r.tools).tools
+            assert {name for name in offered if "mcp__" not in name} == reading
+
+
+def test_work_that_a_steward_sends_back_is_repaired_by_the_next_worker(tmp_path: Path) -> None:
+    repairs = [
+        say(call("claim_task")),
+        say(commit("hello.txt", "hello"), expect="hello.txt:1 has a typo"),
+        *lands("hello.txt")[2:],
+    ]
+    sends_back = [
+        say(call("claim_review")),
+        say(call("send_back", reason="hello.txt:1 has a typo: helo")),
+        say(),
+    ]
+    approves = [say(call("claim_review")), say(call("approve_merge", reason="Right.")), say()]
+    scripts = (
+        worker("Add a file", lands("hello.txt", "helo"), repairs),
+        Script(role=Role.STEWARD, attempts=(tuple(sends_back), tuple(approves))),
+    )
+    agents = {"steward": {"review": True}, "director": {"headless": False}}
+    with running(tmp_path, *scripts, agents=agents) as (project, api):
+        (task,) = project.plan({"title": "Add a file"})
+        project.start_fleet("--attached")
+
+        project.wait_for_state(task, "merged")
+        project.wait_for(lambda: (project.root / "hello.txt").exists())
+
+        assert (project.root / "hello.txt").read_text() == "hello"
+        assert not api.misses
+        project.wait_for(
+            lambda: project.ends() == ["merge_requested", "done", "merge_requested", "done"]
+        )
+
+
+def test_a_worker_that_waits_for_an_answer_has_no_process_and_is_resumed_with_it(
+    tmp_path: Path,
+) -> None:
+    asks = [
+        say(call("claim_task")),
+        say(call("ask_director", question="Which colour?", options=["red", "blue"])),
+        say(text="I wait.", expect="pending"),
+        say(commit("colour.txt", "blue"), expect="Q1 was answered by person: blue"),
+        *lands("colour.txt")[2:],
+    ]
+    with running(tmp_path, worker("Paint it", asks), answer_wait_seconds=0.2) as (project, api):
+        (task,) = project.plan({"title": "Paint it"})
+        project.start_fleet("--attached")
+
+        project.wait_for_state(task, "waiting")
+        project.wait_for(lambda: project.ends() == ["parked"])
+        assert not project.claude_pids()
+        project.call("answer_question", question_id="Q1", answer="blue")
+        project.wait_for_state(task, "merged")
+
+        assert not api.misses
+        assert len({session["id"] for session in project.sessions()}) == 1
+        project.wait_for(lambda: (project.root / "colour.txt").exists())
+
+
+def test_an_idle_fleet_makes_no_model_request(tmp_path: Path) -> None:
+    with running(tmp_path) as (project, api):
+        fleet = project.start_fleet("--until-idle")
+
+        assert fleet.wait(WAIT_SECONDS) == 0, project.story()
+
+        assert not api.requests
+
+
+def test_a_refused_login_pauses_the_fleet_with_the_remedy_and_is_not_tried_again(
+    tmp_path: Path,
+) -> None:
+    refused = [say(error=401, message="invalid x-api-key", times=100)]
+    with running(tmp_path, worker("", refused)) as (project, api):
+        project.plan({"title": "One"})
+        fleet = project.start_fleet("--until-idle")
+
+        assert fleet.wait(WAIT_SECONDS) == 3, project.story()
+
+        paused = project.call("fleet_status")["paused"]
+        assert "log in" in paused
+        assert "sf resume" in paused
+        assert "sf resume" in project.output()
+        assert len(project.sessions()) == 1
+        # The client itself asks once more.
+        assert api.count(RequestKind.MAIN) <= 2
+
+
+def test_ctrl_c_interrupts_the_sessions_keeps_their_files_and_leaves_no_process(
+    tmp_path: Path,
+) -> None:
+    works = [
+        say(call("claim_task")),
+        say(call("Bash", command="echo half > half.txt; sleep 300", description="work")),
+    ]
+    with running(tmp_path, worker("", works)) as (project, _):
+        (task,) = project.plan({"title": "One"})
+        fleet = project.start_fleet("--attached")
+        half = project.layout.worktrees / task / "half.txt"
+        project.wait_for(half.exists)
+        shells = project.shells()
+        assert shells
+
+        fleet.send_signal(signal.SIGINT)
+
+        assert fleet.wait(15) == 0, project.story()
+        assert not project.claude_pids()
+        assert not project.shells()
+        assert project.ends() == ["stopped"]
+        assert project.state(task) == "open"
+        kept = git(project.layout.forge, "for-each-ref", "refs/stoneforge/snapshots")
+        assert kept
+
+
+def test_a_killed_launcher_is_followed_by_one_that_ends_what_it_left_and_goes_on(
+    tmp_path: Path,
+) -> None:
+    hangs = [
+        say(call("claim_task")),
+        say(call("Bash", command="touch begun; sleep 300", description="work")),
+    ]
+    with running(tmp_path, worker("", hangs, lands("done.txt"))) as (project, _):
+        (task,) = project.plan({"title": "One"})
+        fleet = project.start_fleet("--attached")
+        begun = project.layout.worktrees / task / "begun"
+        project.wait_for(begun.exists)
+
+        os.kill(fleet.pid, signal.SIGKILL)
+        fleet.wait(5)
+        left = project.claude_pids()
+        assert left
+        project.start_fleet("--attached")
+
+        project.wait_for_state(task, "merged")
+        assert not set(left) & set(project.claude_pids())
+        assert project.ends()[0] == "stopped"
+        assert "restarted" in project.events("session_ended")[0]["data"]["detail"]
+        assert project.call("get_task", task=task)["task"]["state"] == "merged"
+
+
+def test_sessions_outlast_a_restart_of_the_server(tmp_path: Path) -> None:
+    steps = [say(call("claim_task"), wait_for="server is back"), *lands("a.txt")[1:]]
+    with running(tmp_path, worker("", steps)) as (project, api):
+        (task,) = project.plan({"title": "One"})
+        project.start_fleet("--attached")
+        api.wait_until(lambda api: bool(api.waiting_at("server is back")), WAIT_SECONDS)
+
+        project.stop_server()
+        project.wait_for(lambda: "server_lost" in project.output())
+        project.start_server()
+        api.open_barrier("server is back")
+
+        project.wait_for_state(task, "merged")
+        assert "server_back" in project.output()
+        assert len(project.sessions()) == 1
+
+
+def test_a_second_launcher_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
+    with running(tmp_path) as (project, _):
+        first = project.start_fleet()
+        project.wait_for(lambda: "fleet_started" in project.output())
+
+        second = project.start_fleet()
+
+        assert second.wait(WAIT_SECONDS) == 1
+        assert "already_running" in project.output()
+        assert f"process {first.pid}" in project.output()
+
+
+@pytest.mark.parametrize("binary", ["missing", "too old"])
+def test_a_fleet_without_a_usable_claude_code_says_what_to_install(
+    tmp_path: Path, binary: str
+) -> None:
+    old = tmp_path / "claude"
+    if binary == "too old":
+        old.write_text("#!/bin/sh\necho '1.0.2 (Claude Code)'\n")
+        old.chmod(0o755)
+    with running(tmp_path, orchestrator={"claudePath": str(old)}) as (project, _):
+        fleet = project.start_fleet("--attached")
+
+        assert fleet.wait(WAIT_SECONDS) == 1
+        assert "client_unusable" in project.output()
+        assert str(old) in project.output()
+
+
+def test_the_binary_under_test_is_the_one_that_is_shipped() -> None:
+    done = subprocess.run(
+        [client_binary(), "--version"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "Claude Code" in done.stdout
