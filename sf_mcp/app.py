@@ -11,8 +11,7 @@ from pathlib import Path
 import anyio
 import uvicorn
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Mount
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sf_mcp.core.errors import StoneforgeError
 from sf_mcp.core.identity import SERVER
@@ -21,6 +20,7 @@ from sf_mcp.loops import run_loops
 from sf_mcp.service import Services
 from sf_mcp.store import facts
 from sf_mcp.tools.boundary import Boundary
+from sf_mcp.tools.endpoints import Endpoint
 from sf_mcp.tools.servers import make_server
 from sf_mcp.web.api import Api
 from sf_mcp.web.gate import Gate
@@ -35,18 +35,16 @@ STOP_SECONDS = 3
 def make_app(services: Services, port: int, *, with_loops: bool = True) -> ASGIApp:
     """Return the whole server as an ASGI application for this port of loopback."""
     boundary = Boundary(services)
-    url = f"http://{HOST}:{port}"
-    servers = {role: make_server(role, services, boundary, url) for role in Role}
-    routes: list[BaseRoute] = [*Api(services).routes()]
-    for role, server in servers.items():
-        routes.append(Mount(f"/{role.value}", server.streamable_http_app(stateless_http=True)))
+    endpoints = {
+        f"/{role.value}/mcp": Endpoint(role, make_server(role, boundary), services) for role in Role
+    }
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         services.notices.attach()
         async with contextlib.AsyncExitStack() as stack:
-            for server in servers.values():
-                await stack.enter_async_context(server.session_manager.run())
+            for endpoint in endpoints.values():
+                await stack.enter_async_context(endpoint.sessions.run())
             group = await stack.enter_async_context(anyio.create_task_group())
             if with_loops:
                 group.start_soon(run_loops, services)
@@ -55,7 +53,13 @@ def make_app(services: Services, port: int, *, with_loops: bool = True) -> ASGIA
             services.check_runs.cancel.set()
             group.cancel_scope.cancel()
 
-    return Gate(Starlette(routes=routes, lifespan=lifespan), port=port)
+    rest = Starlette(routes=Api(services).routes(), lifespan=lifespan)
+
+    async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        # A tool call goes straight to its endpoint, past the list of all other routes.
+        await endpoints.get(scope.get("path", ""), rest)(scope, receive, send)
+
+    return Gate(route, port=port)
 
 
 class Server(uvicorn.Server):

@@ -49,7 +49,7 @@ def tools() -> str:
     services = Services(cast(Any, None))
     texts: dict[tuple[str, str], list[str]] = {}
     for role in Role:
-        server = make_server(role, services, Boundary(services), "http://127.0.0.1:1")
+        server = make_server(role, Boundary(services))
         for tool in asyncio.run(server.list_tools()):
             texts.setdefault((tool.name, tool.description or ""), []).append(role.value)
     lines = ["| tool | who has it | what it does |", "|---|---|---|"]
@@ -63,21 +63,21 @@ def commands() -> str:
     """Return every command of `sf` and `sf-launch` as a table."""
     import typer.main
 
-    from launcher.cli import app as launcher_app
-    from sf_mcp.cli import app as server_app
+    from launcher.cli.commands import app as launcher_app
+    from sf_mcp.cli.root import make_app
 
     lines = ["| command | what it does |", "|---|---|"]
-    for name, app in (("sf", server_app), ("sf-launch", launcher_app)):
+    for name, app in (("sf", make_app()), ("sf-launch", launcher_app)):
         lines += _commands(name, cast(Any, typer.main.get_command(app)))
     return "\n".join(lines)
 
 
 def _commands(prefix: str, command: Any) -> list[str]:
     inner: dict[str, Any] = getattr(command, "commands", {})
+    own = [f"| `{prefix}` | {_cell(_first_paragraph(command.help))} |"]
     if not inner:
-        words = (command.help or "").strip().split("\n\n")[0]
-        return [f"| `{prefix}` | {_cell(' '.join(words.split()))} |"]
-    return [
+        return own
+    return (own if command.invoke_without_command else []) + [
         line
         for name, one in inner.items()
         if not one.hidden
@@ -91,6 +91,10 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "tools": tools,
     "commands": commands,
 }
+
+
+def _first_paragraph(text: str | None) -> str:
+    return " ".join((text or "").strip().split("\n\n")[0].split())
 
 
 def _cell(text: str) -> str:

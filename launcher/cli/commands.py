@@ -9,18 +9,25 @@ from typing import Annotated
 import typer
 
 from launcher.settings import ClientUnusable, find_root
-from sf_mcp.core.errors import ConfigInvalid, StoneforgeError
+from sf_mcp.core.errors import ConfigInvalid, NotSetUp, ServerUnreachable, StoneforgeError
 from sf_mcp.core.exits import ExitCode
 
-FAILED = 1
-NEEDS_A_PERSON = 3
-INTERRUPTED = 130
+EXIT_CODES = {
+    ExitCode.DONE: "done",
+    ExitCode.REFUSED: "refused or failed",
+    ExitCode.USAGE: "wrong usage",
+    ExitCode.UNREACHABLE: "no project here, or no server",
+    ExitCode.WAITING: "(--until-idle) a person is needed",
+    ExitCode.UNUSABLE: "Claude Code or the configuration cannot be used",
+    ExitCode.INTERRUPTED: "(--until-idle) interrupted",
+}
 
 app = typer.Typer(
     name="sf-launch",
     help="Run the fleet: start, feed, measure and stop the sessions of this project.",
-    epilog=f"Exit codes: 0 done; {FAILED} error; 2 wrong usage; {ExitCode.UNUSABLE.value} the configuration or Claude Code cannot be used; {NEEDS_A_PERSON} (--until-idle) "
-    f"something waits for a person; {INTERRUPTED} (--until-idle) interrupted.",
+    epilog="Exit codes: "
+    + "; ".join(f"{code.value} {meaning}" for code, meaning in EXIT_CODES.items())
+    + ".",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -113,6 +120,15 @@ def run_command_line() -> None:
             print(f"sf-launch: {error.message}", file=sys.stderr)
             if error.remedy:
                 print(error.remedy, file=sys.stderr)
+        sys.exit(_exit_code(error))
+
+
+def _exit_code(error: StoneforgeError) -> ExitCode:
+    match error:
         # `sf serve` starts again what failed, but not what would fail the same way.
-        stays = isinstance(error, ClientUnusable | ConfigInvalid)
-        sys.exit(ExitCode.UNUSABLE if stays else FAILED)
+        case ClientUnusable() | ConfigInvalid():
+            return ExitCode.UNUSABLE
+        case ServerUnreachable() | NotSetUp():
+            return ExitCode.UNREACHABLE
+        case _:
+            return ExitCode.REFUSED

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import anyio
 
-from launcher.cli.commands import INTERRUPTED, NEEDS_A_PERSON
 from launcher.cli.own_server import running_server
 from launcher.cli.screen import JsonLines, Lines, Screen
 from launcher.cli.watch import Watch
@@ -19,6 +18,7 @@ from launcher.fleet.server import Server
 from launcher.settings import require_claude
 from sf_mcp.client import address_of
 from sf_mcp.core.errors import StoneforgeError
+from sf_mcp.core.exits import ExitCode
 from sf_mcp.core.layout import Layout
 from sf_mcp.settings import SettingsFile
 
@@ -62,7 +62,7 @@ def run_fleet(options: Options) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ended:
-    code: int = 0
+    code: ExitCode = ExitCode.DONE
     failure: StoneforgeError | None = None
 
 
@@ -111,9 +111,9 @@ async def _run(options: Options, layout: Layout, claude: str, screen: Screen) ->
     if watch.judgement is not None and not watch.judgement.is_done:
         for reason in watch.judgement.reasons:
             screen.say("needs_a_person", reason)
-        return _Ended(code=NEEDS_A_PERSON)
+        return _Ended(code=ExitCode.WAITING)
     if options.until_idle and watch.judgement is None:
-        return _Ended(code=INTERRUPTED)
+        return _Ended(code=ExitCode.INTERRUPTED)
     return _Ended()
 
 

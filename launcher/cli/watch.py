@@ -1,5 +1,6 @@
 """Follows the server while the fleet runs: new events, the overview, and whether all is done."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from sf_mcp.client import Refused
 from sf_mcp.core.errors import ServerUnreachable, StoneforgeError
 from sf_mcp.core.layout import Layout
 from sf_mcp.git.checkout import open_checkout
+
+logger = logging.getLogger(__name__)
 
 EVENTS = 200
 BUSY_SECONDS = 0.5
@@ -56,6 +59,9 @@ class Watch:
                 is_busy = await self._look()
             except (ServerUnreachable, Refused):
                 # The fleet's own loop says so and decides.
+                is_busy = True
+            except Exception:  # the loop's root: the fleet does not end because a screen fails
+                logger.exception("the screen could not be brought up to date")
                 is_busy = True
             await anyio.sleep(BUSY_SECONDS)
             if not is_busy and not self._until_idle:

@@ -17,7 +17,7 @@ from launcher.core.ends import PARKS_FLEET, End
 from launcher.core.restarts import fleet_pause
 from launcher.fleet.family import end_family
 from launcher.fleet.orders import Order, Recorded, recorded
-from launcher.fleet.server import Say, Server
+from launcher.fleet.server import UNABLE, Say, Server
 from launcher.fleet.session import GRACE_SECONDS, Session, Surroundings
 from sf_mcp import process
 from sf_mcp.client import Refused
@@ -34,6 +34,8 @@ STOP_PATIENCE_SECONDS = 5.0
 KILL_PATIENCE_SECONDS = 1.0
 LOST_PAUSE_SECONDS = 0.5
 """Between two polls of a server that does not answer; a call of it takes its own time besides."""
+UNABLE_PAUSE_SECONDS = 5.0
+"""Between two polls of a server that answers and cannot, as with a full disk."""
 
 
 class Fleet:
@@ -112,6 +114,8 @@ class Fleet:
                 self.stop(str(error))
         if failure is not None:
             raise failure
+        if self._server.is_lost:
+            return
         try:
             # An order that was under way when the poll was broken off.
             await self._end_strays("the fleet was stopped")
@@ -121,25 +125,40 @@ class Fleet:
     # -- dispatch ----------------------------------------------------------------------------------
 
     async def _dispatch(self, group: anyio.abc.TaskGroup) -> None:
-        was_lost = False
+        """Ask for something to do and do it, again and again until stopped.
+
+        Raises:
+            StoneforgeError: the server was gone for too long, or does not know this person.
+        """
+        must_look = False
         while not self._stopping.is_set():
-            running = [one.order.session_id for one in self.sessions if not one.is_stopping]
             with anyio.CancelScope() as self._polling:
                 try:
-                    found = await self._server.poll(running)
+                    must_look = not await self._take_orders(group) or must_look
+                    if must_look:
+                        await self._end_strays("its process is gone")
+                        must_look = False
                 except ServerUnreachable:
-                    was_lost = True
+                    # What was on its way when the line broke is looked for afterwards.
+                    must_look = True
                     self._server.require_hope()
                     await anyio.sleep(LOST_PAUSE_SECONDS)
-                    continue
-                for session_id, reason in found.stops.items():
-                    if session_id in self._sessions:
-                        self._sessions[session_id].stop(EndKind.STOPPED, reason)
-                if found.order is not None:
-                    self._start(group, found.order)
-                if was_lost or (found.order is None and not found.stops):
-                    await self._end_strays("its process is gone")
-                    was_lost = False
+                except Refused as error:
+                    if error.code not in UNABLE:
+                        raise
+                    self._say("server_unable", f"{error} Trying again.")
+                    await anyio.sleep(UNABLE_PAUSE_SECONDS)
+
+    async def _take_orders(self, group: anyio.abc.TaskGroup) -> bool:
+        """Do what one poll brings; return whether it brought anything."""
+        running = [one.order.session_id for one in self.sessions if not one.is_stopping]
+        found = await self._server.poll(running)
+        for session_id, reason in found.stops.items():
+            if session_id in self._sessions:
+                self._sessions[session_id].stop(EndKind.STOPPED, reason)
+        if found.order is not None:
+            self._start(group, found.order)
+        return found.order is not None or bool(found.stops)
 
     def _start(self, group: anyio.abc.TaskGroup, order: Order) -> None:
         session = Session(order, self._around)

@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 
 from launcher.fleet.orders import Directives, directives
-from sf_mcp.client import Address, Client, address_of, connect
+from sf_mcp.client import Address, Client, Refused, address_of, connect
 from sf_mcp.core.errors import ServerUnreachable
 from sf_mcp.core.layout import Layout
 
@@ -20,6 +20,10 @@ OUTAGE_SECONDS = 600.0
 """How long sessions are kept while the server does not answer."""
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 2.0
+UNABLE = frozenset({"storage_failed", "internal"})
+"""Codes of refusals that say nothing about what was asked: a full disk, a mistake of the server."""
+UNABLE_SECONDS = 60.0
+"""How long such a refusal is taken for a passing one."""
 POLL_SECONDS = 25.0
 ANSWER_SECONDS = 30.0
 """Beyond the server's own wait."""
@@ -70,7 +74,7 @@ class Server:
             )
 
     async def call(self, name: str, **arguments: Any) -> Any:
-        """Carry out an operation, again and again while the server does not answer.
+        """Carry out an operation, again and again while the server does not answer or cannot.
 
         Raises:
             Refused: the server refused.
@@ -84,6 +88,10 @@ class Server:
             except ServerUnreachable:
                 since = max(began, self._lost_at or began)
                 if anyio.current_time() - since >= self._patience_seconds:
+                    raise
+            except Refused as error:
+                patience = min(self._patience_seconds, UNABLE_SECONDS)
+                if error.code not in UNABLE or anyio.current_time() - began >= patience:
                     raise
             await anyio.sleep(delay)
             delay = min(delay * 2, LONGEST_DELAY_SECONDS)

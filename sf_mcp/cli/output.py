@@ -19,6 +19,10 @@ _STEERING = dict.fromkeys((*_CONTROLS, *_LINE_ENDS_AND_DIRECTIONS))
 _STEERING_IN_TEXT = {code: None for code in _STEERING if chr(code) not in "\t\n"}
 
 
+GIVES_WAY = frozenset({"TITLE", "TEXT", "LAST LINE", "STATUS", "DEPENDS ON"})
+"""Columns that are cut first where a terminal is narrow."""
+
+
 def printable(text: str) -> str:
     """Return the text, of any number of lines, without what steers a terminal."""
     return text.replace("\r\n", "\n").translate(_STEERING_IN_TEXT)
@@ -70,10 +74,11 @@ def _rich_table(headers: Sequence[str], cells: Sequence[Sequence[str]], title: s
     console = Console(markup=False, emoji=False, highlight=False)
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for header in headers:
-        shown.add_column(Text(header), overflow="ellipsis", no_wrap=True)
+        # What may be long gives way first; ids and states stay whole.
+        shown.add_column(Text(header), no_wrap=header not in GIVES_WAY)
     for row in cells:
         # Text, not str: a string would be read as markup.
-        shown.add_row(*(Text(cell) for cell in row))
+        shown.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in row))
     if title:
         console.print(Text(f"\n{title}", style="bold"))
     console.print(shown)

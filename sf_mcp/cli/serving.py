@@ -3,9 +3,11 @@
 import logging
 import signal
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 
 import anyio
@@ -37,6 +39,10 @@ def run_server(layout: Layout, *, with_fleet: bool, port: int) -> None:
         AlreadyRunning: another server has the project.
         StoneforgeError: the port is in use, the configuration or the forge cannot be used.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # Also into a file or a pipe: who waits for a line should not wait for a full buffer.
+            stream.reconfigure(line_buffering=True)
     with _exclusive(layout):
         log = configure_logging(layout.logs)
         services = open_services(layout.root, utc_now)

@@ -11,6 +11,8 @@ class ExitCode(IntEnum):
     """The command line is wrong."""
     UNREACHABLE = 3
     """No project here, or its server does not answer."""
+    WAITING = 4
+    """`sf-launch --until-idle`: nothing more can be done until a person has done something."""
     UNUSABLE = 78
     """`sf-launch`: the login or the configuration must be corrected first; starting it again would
     end the same way. (EX_CONFIG of sysexits.h.)"""

@@ -32,3 +32,5 @@ class Caller:
 PERSON = Caller(role=Role.PERSON, name="person")
 SERVER = Caller(role=Role.PERSON, name="server")
 """The server's own loops."""
+LAUNCHER = Caller(role=Role.PERSON, name="launcher")
+"""The launcher, which speaks with the token of the person who started it."""

@@ -123,4 +123,6 @@ def _unfinished_dependents(tx: Transaction, task_id: TaskId) -> list[TaskId]:
 def _end_lease_on(tx: Transaction, subject: str, kind: EndKind, detail: str, *, stop: str) -> None:
     if lease := leases.live_on(tx.db, subject):
         tx.end_lease(lease, kind, detail)
-        tx.edit_session(sessions.get(tx.db, lease.session_id), stop_requested=stop)
+        holder = sessions.get(tx.db, lease.session_id)
+        if holder.name != tx.actor:
+            tx.edit_session(holder, stop_requested=stop)

@@ -65,7 +65,7 @@ class FleetService:
                 facts.remove(tx.db, name)
             tx.event("fleet_resumed")
 
-    def fleet_status(self, caller: Caller) -> Overview:
+    def fleet_status(self, _caller: Caller) -> Overview:
         """Return the overview."""
         vacuous, target_branch = self._configured()
         with self._workspace.read() as tx:
@@ -141,7 +141,7 @@ class FleetService:
         return notes
 
     def read_log(
-        self, caller: Caller, *, after: int | None = None, subject: str = "", limit: int = 50
+        self, _caller: Caller, *, after: int | None = None, subject: str = "", limit: int = 50
     ) -> list[Event]:
         """Return events: the newest, or those after a number."""
         limit = max(1, min(limit, MOST_EVENTS))

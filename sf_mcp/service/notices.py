@@ -27,11 +27,15 @@ class Notices:
 
     def wake(self) -> None:
         """Wake every waiter; from any thread."""
-        if self._loop is not None and not self._loop.is_closed():
-            # The one thread-safe way in that does not make the writer wait for the loop. A loop
-            # that is closed at this very moment has nobody left who waits.
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._renew)
+        if self._loop is None or self._loop.is_closed():
+            return
+        if _running_loop() is self._loop:
+            self._loop.call_soon(self._renew)
+            return
+        # The one thread-safe way in that does not make the writer wait for the loop. A loop that is
+        # closed at this very moment has nobody left who waits.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._renew)
 
     def _renew(self) -> None:
         changed, self._changed = self._changed, anyio.Event()
@@ -58,3 +62,10 @@ class Notices:
                 return None
             with anyio.move_on_after(remaining):
                 await changed.wait()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any
 
 from sf_mcp.core.errors import NotAllowed, NotFound
-from sf_mcp.core.identity import Caller
+from sf_mcp.core.identity import LAUNCHER, Caller
 from sf_mcp.core.models import Role
 from sf_mcp.service import Services
 
@@ -56,6 +56,12 @@ OPERATIONS: Mapping[str, tuple[str, frozenset[Role]]] = {
 }
 
 
+OF_THE_LAUNCHER = frozenset(
+    name for name in OPERATIONS if name.startswith("session_") or name == "take_over_context"
+)
+"""What the launcher reports; it acts with the token of the person who started it."""
+
+
 def method(services: Services, name: str) -> Callable[..., Any]:
     """Return the service method that the name stands for.
 
@@ -67,6 +73,16 @@ def method(services: Services, name: str) -> Callable[..., Any]:
             f"There is no operation {name!r}.", remedy="Use the `sf` of the server's own release."
         )
     return attrgetter(OPERATIONS[name][0])(services)
+
+
+def acting(caller: Caller, name: str) -> Caller:
+    """Return the caller as events should name it for this operation.
+
+    What the launcher reports is not something that the person did.
+    """
+    if name in OF_THE_LAUNCHER and caller.role is Role.PERSON:
+        return LAUNCHER
+    return caller
 
 
 def require(caller: Caller, name: str) -> None:

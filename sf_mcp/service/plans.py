@@ -78,12 +78,12 @@ class PlanService:
             self._add(tx, caller, plan, tasks)
             return self._view(tx, plan)
 
-    def list_plans(self, caller: Caller) -> list[PlanView]:
+    def list_plans(self, _caller: Caller) -> list[PlanView]:
         """Return every plan with its tasks."""
         with self._workspace.read() as tx:
             return [self._view(tx, plan) for plan in plans.all_of(tx.db)]
 
-    def get_plan(self, caller: Caller, plan: str) -> PlanView:
+    def get_plan(self, _caller: Caller, plan: str) -> PlanView:
         """Return one plan, by id or title."""
         with self._workspace.read() as tx:
             return self._view(tx, plans.find(tx.db, plan))

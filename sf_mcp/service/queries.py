@@ -66,7 +66,7 @@ class QueryService:
         """Look at this project."""
         self._workspace = workspace
 
-    def get_task(self, caller: Caller, task: str) -> TaskView:
+    def get_task(self, _caller: Caller, task: str) -> TaskView:
         """Return one task."""
         with self._workspace.read() as tx:
             found = tasks.get(tx.db, task)
@@ -91,7 +91,13 @@ class QueryService:
             )
 
     def list_tasks(
-        self, caller: Caller, *, plan: str = "", state: str = "", after: str = "", limit: int = PAGE
+        self,
+        _caller: Caller,
+        *,
+        plan: str = "",
+        state: str = "",
+        after: str = "",
+        limit: int = PAGE,
     ) -> TaskListing:
         """Return tasks, those of one plan or one state; `ready` ones in the order they start.
 
@@ -135,7 +141,7 @@ class QueryService:
         ids = [TaskId(row[0]) for row in rows]
         return [one for one in ids if not tx.graph.is_ready(one)] if state == "blocked" else ids
 
-    def dependency_tree(self, caller: Caller, task: str) -> list[TreeLine]:
+    def dependency_tree(self, _caller: Caller, task: str) -> list[TreeLine]:
         """Return what a task depends on, indented, each subtree once."""
         with self._workspace.read() as tx:
             lines: list[TreeLine] = []
@@ -158,7 +164,7 @@ class QueryService:
                     pending += [(on, depth + 1) for on in reversed(tx.graph.dependencies(task_id))]
             return lines
 
-    def why(self, caller: Caller, task: str) -> Why:
+    def why(self, _caller: Caller, task: str) -> Why:
         """Say in one sentence why a task is not running, or not merged."""
         with self._workspace.read() as tx:
             if request := merge_requests.MERGE_REQUESTS.get(tx.db, task):

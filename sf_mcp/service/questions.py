@@ -13,6 +13,7 @@ from sf_mcp.service.endings import ask_about_blocked, cancel, retry
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import leases, questions, sessions, tasks
+from sf_mcp.store.rows import number_of
 
 MOST_OPTIONS = 10
 QUESTION_LIMIT, CONTEXT_LIMIT, ANSWER_LIMIT, NOTE_LIMIT = 3_000, 3_000, 4_000, 1_500
@@ -93,11 +94,20 @@ class QuestionService:
                 tx.event("answer_delivered", found.id, session=session_id)
             return found
 
-    def list_questions(self, caller: Caller, *, all: bool = False) -> list[Question]:
-        """Return the open questions, or all of them, oldest first."""
+    def list_questions(
+        self, _caller: Caller, *, all: bool = False, after: str = ""
+    ) -> list[Question]:
+        """Return the open questions, or all of them, oldest first, those after the one `after`."""
         states = tuple(QuestionState) if all else (QuestionState.OPEN,)
         with self._workspace.read() as tx:
-            return questions.in_state(tx.db, *states)
+            found = questions.in_state(tx.db, *states)
+            behind = number_of(questions.get(tx.db, after).id) if after else 0
+            return [question for question in found if number_of(question.id) > behind]
+
+    def get_question(self, _caller: Caller, question: str) -> Question:
+        """Return one question."""
+        with self._workspace.read() as tx:
+            return questions.get(tx.db, question)
 
     def answer_question(self, caller: Caller, question_id: str, *, answer: str) -> Question:
         """Answer an open question; a task parked on it is reserved for its session.

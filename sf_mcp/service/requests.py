@@ -25,6 +25,7 @@ from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import landings, merge_requests, questions, tasks
 from sf_mcp.store.merge_requests import MERGE_REQUESTS, REPAIR_NOTES, REVIEWS
+from sf_mcp.store.rows import number_of
 
 SUMMARY_LIMIT = 8_000
 """Characters of a summary, a reason or a repair note's detail."""
@@ -105,13 +106,17 @@ class RequestService:
             tx.event("merge_requested", request.id, task=task.id, commit=commit, summary=text)
             return request
 
-    def list_merge_requests(self, caller: Caller, *, all: bool = False) -> list[RequestView]:
-        """Return the merge requests under way, or all, oldest first."""
+    def list_merge_requests(
+        self, _caller: Caller, *, all: bool = False, after: str = ""
+    ) -> list[RequestView]:
+        """Return the merge requests under way, or all, oldest first, those after `after`."""
         states = tuple(MergeState) if all else (MergeState.OPEN, MergeState.LANDING)
         with self._workspace.read() as tx:
-            return [self._view(tx, request) for request in merge_requests.in_state(tx.db, *states)]
+            found = merge_requests.in_state(tx.db, *states)
+            behind = number_of(merge_requests.get(tx.db, after).id) if after else 0
+            return [self._view(tx, request) for request in found if number_of(request.id) > behind]
 
-    def get_merge_request(self, caller: Caller, merge_request: str) -> RequestView:
+    def get_merge_request(self, _caller: Caller, merge_request: str) -> RequestView:
         """Return one merge request, by its id or its task's."""
         with self._workspace.read() as tx:
             return self._view(tx, _found(tx, merge_request))

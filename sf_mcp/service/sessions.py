@@ -75,7 +75,7 @@ class SessionService:
         return token
 
     def ensure_person_token(self, caller: Caller, *, renew: bool = False) -> bool:
-        """See that the person's token file holds a token that works; return whether it is a new one.
+        """See that the person's token file holds one that works; return whether it is a new one.
 
         May be done beside a running server: tokens are read from the database at each request.
 
@@ -302,13 +302,13 @@ class SessionService:
 
     # -- for people ------------------------------------------------------------------------------
 
-    def list_sessions(self, caller: Caller, *, all: bool = False) -> list[Session]:
+    def list_sessions(self, _caller: Caller, *, all: bool = False) -> list[Session]:
         """Return the sessions that are alive or parked, or all, oldest first."""
         living = (*sorted(LIVE_SESSIONS), SessionState.PARKED)
         with self._workspace.read() as tx:
             return sessions.in_state(tx.db, *(tuple(SessionState) if all else living))
 
-    def get_session(self, caller: Caller, session: str) -> Session:
+    def get_session(self, _caller: Caller, session: str) -> Session:
         """Return one session, by id or name."""
         with self._workspace.read() as tx:
             return sessions.get(tx.db, session)

@@ -22,9 +22,9 @@ from sf_mcp.git.identity import identity
 from sf_mcp.git.merging import Conflicted, Merged, merge_trees
 from sf_mcp.git.repository import Repository
 from sf_mcp.service.checking import Checking, CheckingPlace, did_not_start
+from sf_mcp.service.endings import complete_if_over, end_review
 from sf_mcp.service.merge_status import is_released
 from sf_mcp.service.pauses import paused_reason
-from sf_mcp.service.endings import complete_if_over, end_review
 from sf_mcp.service.requests import RequestService
 from sf_mcp.service.target import TargetService
 from sf_mcp.service.transaction import Transaction

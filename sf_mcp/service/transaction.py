@@ -80,8 +80,9 @@ class Transaction:
     def edit_task(self, task: Task, **changes: Any) -> Task:
         """Change a task's fields."""
         graph = self.graph
-        task = replace(task, updated_at=self.now, **changes)
-        TASKS.save(self.db, task)
+        changes["updated_at"] = self.now
+        task = replace(task, **changes)
+        TASKS.change(self.db, task.id, changes)
         node = tasks.node(task, plans.get(self.db, task.plan_id).state)
         graph.update(
             task.id,
@@ -112,7 +113,7 @@ class Transaction:
         graph = self.graph
         state = states.PLAN.advance(plan.state, event, f"Plan {plan.id}")
         plan = replace(plan, state=state, updated_at=self.now)
-        PLANS.save(self.db, plan)
+        PLANS.change(self.db, plan.id, {"state": state, "updated_at": self.now})
         for task in tasks.of_plan(self.db, plan.id):
             graph.update(task.id, standing=tasks.standing(task.state, state))
         return plan
@@ -124,9 +125,8 @@ class Transaction:
 
     def edit_session(self, session: Session, **changes: Any) -> Session:
         """Change a session's fields."""
-        session = replace(session, **changes)
-        SESSIONS.save(self.db, session)
-        return session
+        SESSIONS.change(self.db, session.id, changes)
+        return replace(session, **changes)
 
     def move_question(self, question: Question, event: QuestionEvent, **changes: Any) -> Question:
         """Take a question one step through its state machine."""
@@ -135,9 +135,8 @@ class Transaction:
 
     def edit_question(self, question: Question, **changes: Any) -> Question:
         """Change a question's fields."""
-        question = replace(question, **changes)
-        QUESTIONS.save(self.db, question)
-        return question
+        QUESTIONS.change(self.db, question.id, changes)
+        return replace(question, **changes)
 
     def move_merge_request(
         self, request: MergeRequest, event: MergeEvent, **changes: Any
@@ -148,9 +147,9 @@ class Transaction:
 
     def edit_merge_request(self, request: MergeRequest, **changes: Any) -> MergeRequest:
         """Change a merge request's fields."""
-        request = replace(request, updated_at=self.now, **changes)
-        MERGE_REQUESTS.save(self.db, request)
-        return request
+        changes["updated_at"] = self.now
+        MERGE_REQUESTS.change(self.db, request.id, changes)
+        return replace(request, **changes)
 
     def end_lease(self, lease: Lease, kind: EndKind, detail: str = "") -> None:
         """End a live lease: for a task, that is one attempt."""

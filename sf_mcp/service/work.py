@@ -151,14 +151,15 @@ class WorkService:
                 tx.edit_task(tasks.get(tx.db, task.id), branch=worktree.branch, base=worktree.base)
         return worktree
 
-    def claim(self, caller: Caller) -> tuple[Brief, Path]:
-        """Claim a task and return its brief with the worktree, made if it is not there yet."""
+    def claim(self, caller: Caller) -> tuple[Brief, Path | None]:
+        """Claim a task; return its brief with the worktree, or None if that must be prepared."""
         brief = self._claims.claim_task(caller)
-        worktree = self._worktrees.find(brief.task.id) if brief.task.branch else None
-        if worktree is None:
-            worktree = self._prepare(brief.task)
-        task = replace(brief.task, branch=worktree.branch, base=worktree.base)
-        return replace(brief, task=task), worktree.path
+        found = self._worktrees.find(brief.task.id) if brief.task.branch else None
+        return _in_worktree(brief, found) if found else (brief, None)
+
+    def prepare(self, brief: Brief) -> tuple[Brief, Path]:
+        """Make the worktree of a claimed task; return the brief with it."""
+        return _in_worktree(brief, self._prepare(brief.task))
 
     # -- what a worker has made --------------------------------------------------------------------
 
@@ -391,3 +392,8 @@ class WorkService:
             except (StoneforgeError, OSError) as error:
                 # Of no consequence but for the space it takes; tried again later.
                 logger.warning("The worktree of %s stays for now: %s", task.id, error)
+
+
+def _in_worktree(brief: Brief, worktree: Worktree) -> tuple[Brief, Path]:
+    task = replace(brief.task, branch=worktree.branch, base=worktree.base)
+    return replace(brief, task=task), worktree.path

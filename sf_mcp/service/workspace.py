@@ -56,6 +56,11 @@ class Workspace:
         """The last good configuration."""
         return self.settings_file.current()
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a transaction is open at this moment, so that another would have to wait."""
+        return self.database.is_in_use
+
     @contextmanager
     def write(self, caller: Caller) -> Generator[Transaction]:
         """Run one use case: all of its changes, their events and the graph's, or none.

@@ -74,6 +74,11 @@ class Database:
 
             migrate(self._connection)
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a transaction is open at this moment."""
+        return self._lock.locked()
+
     @contextmanager
     def write(
         self, *, on_failed_commit: Callable[[], None] | None = None

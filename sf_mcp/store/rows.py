@@ -8,7 +8,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property, partial
 from types import NoneType, UnionType
@@ -50,7 +50,8 @@ def _converter(hint: Any) -> Callable[[Any], Any]:
 def to_column(value: Any) -> Any:
     """Return the value as SQLite stores it."""
     if isinstance(value, datetime):
-        return value.isoformat(timespec="microseconds")
+        # All in one zone, so that they compare as text as they do as times.
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
     if isinstance(value, StrEnum):
         return value.value
     if isinstance(value, (tuple, dict)):
@@ -62,7 +63,7 @@ class Table(Generic[T]):
     """One table whose rows are values of one class."""
 
     def __init__(self, name: str, of: type[T], *, key: str = "id") -> None:
-        """`key` is the column that `get` and `save` look for."""
+        """`key` is the column that `get` and `change` look for."""
         self.name = name
         self.of = of
         self.key = key
@@ -90,12 +91,6 @@ class Table(Generic[T]):
         marks = ", ".join("?" * len(self._columns))
         return f"INSERT INTO {self.name} ({self._quoted}) VALUES ({marks})"
 
-    @cached_property
-    def _update(self) -> str:
-        # Without the key: one that is set, even to itself, has every reference to it looked up.
-        assignments = ", ".join(f'"{column}" = ?' for column in self._columns if column != self.key)
-        return f'UPDATE {self.name} SET {assignments} WHERE "{self.key}" = ?'
-
     def value(self, row: sqlite3.Row) -> T:
         """Return the row, whose columns stand in the order of the fields, as a value."""
         columns = dict(zip(self._columns, row, strict=True))
@@ -107,10 +102,13 @@ class Table(Generic[T]):
         """Add a row."""
         db.execute(self._insert, [to_column(getattr(value, name)) for name in self._columns])
 
-    def save(self, db: sqlite3.Connection, value: T) -> None:
-        """Write the whole row of `value.<key>` again."""
-        columns = [*(name for name in self._columns if name != self.key), self.key]
-        db.execute(self._update, [to_column(getattr(value, name)) for name in columns])
+    def change(self, db: sqlite3.Connection, key: str | int, columns: Mapping[str, Any]) -> None:
+        """Set these columns of the row with this key; the others, and their indexes, stay."""
+        assignments = ", ".join(f'"{name}" = ?' for name in columns)
+        db.execute(
+            f'UPDATE {self.name} SET {assignments} WHERE "{self.key}" = ?',
+            [*map(to_column, columns.values()), key],
+        )
 
     def get(self, db: sqlite3.Connection, key: str | int) -> T | None:
         """Return the row with this key."""
@@ -140,3 +138,8 @@ def next_id(db: sqlite3.Connection, table: str, letter: str) -> str:
     """Return the id after the newest of `table`, such as `T13`; to be used in this transaction."""
     newest = db.execute(f"SELECT coalesce(max(number), 0) FROM {table}").fetchone()[0]
     return f"{letter}{newest + 1}"
+
+
+def number_of(numbered_id: str) -> int:
+    """Return the number in an id that `next_id` gave: 13 of `T13`."""
+    return int(numbered_id[1:])

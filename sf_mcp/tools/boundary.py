@@ -64,6 +64,20 @@ class Boundary:
                 question, limiter=self._slow if slow else self._threads
             )
 
+    async def ask_briefly(self, question: Callable[[], T]) -> T:
+        """Make a call of one short transaction: here and now, unless somebody else's is open.
+
+        The way to a thread and back would cost more than all of the call, and all that the event
+        loop waits for is one commit.
+
+        Raises:
+            ToolError: the service refused; the text says what to do next.
+        """
+        if self.services.workspace.is_in_use:
+            return await self.ask(question)
+        with self.translated():
+            return question()
+
     @staticmethod
     @contextmanager
     def translated() -> Generator[None]:

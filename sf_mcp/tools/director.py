@@ -1,14 +1,14 @@
-"""The director's tools: plan, answer, watch, steer; the person's director also approves."""
+"""The director's tools: answer, watch, steer; the person's director also approves."""
 
 from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context, MCPServer
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from sf_mcp.core.models import Event, Question
-from sf_mcp.service.plans import PlanView, TaskDraft
 from sf_mcp.service.requests import RequestView
 from sf_mcp.tools.boundary import Boundary
+from sf_mcp.tools.fitting import clipped, fitted, how_many_fit
 from sf_mcp.tools.results import (
     Done,
     EventLine,
@@ -16,176 +16,41 @@ from sf_mcp.tools.results import (
     FleetResult,
     MergeLine,
     MergeList,
-    PlanResult,
     QuestionLine,
     QuestionList,
-    clipped,
-    task_line,
 )
-from sf_mcp.tools.shared import CHANGES, ENDS, LOOKS, TaskParameter
+from sf_mcp.tools.shared import CHANGES, LOOKS
 
 EVENT_WAIT_SECONDS = 50.0
+LINE_CHARACTERS, TEXT_CHARACTERS = 300, 8_000
+"""Of a text in a list, and of one that is shown by itself."""
+
 MergeParameter = Annotated[str, Field(description="Merge request id, such as M7.")]
-PlanParameter = Annotated[str, Field(description="Plan id or title.")]
-
-
-class TaskInput(BaseModel):
-    """A task to create."""
-
-    title: str = Field(description="What is to be done, in one line.")
-    key: str = Field(default="", description="Name for `depends_on` within this call.")
-    description: str = Field(default="", description="All that a worker needs to know.")
-    acceptance: list[str] = Field(
-        default_factory=list, description="What must hold at the end, each checkable."
-    )
-    priority: int = Field(default=3, ge=1, le=5, description="1 is the most urgent.")
-    estimate_minutes: float | None = Field(default=None, gt=0)
-    paths: list[str] = Field(default_factory=list, description="Folders or files it will touch.")
-    depends_on: list[str] = Field(default_factory=list, description="Task ids, or keys.")
-
-    def draft(self) -> TaskDraft:
-        """Return it as the service takes it."""
-        return TaskDraft(**self.model_dump())
 
 
 def register(server: MCPServer[None], boundary: Boundary) -> None:
-    """Add the tools of every director."""
+    """Add what every director answers, watches and steers with."""
     services = boundary.services
-
-    @server.tool(annotations=CHANGES)
-    async def create_plan(
-        context: Context[Any],
-        title: str,
-        tasks: Annotated[list[TaskInput], Field(description="The whole graph; may be empty.")],
-        description: str = "",
-        draft: Annotated[bool, Field(description="Hold the tasks until activate_plan.")] = False,
-    ) -> PlanResult:
-        """Create a plan with all its tasks and dependencies in one call, all or nothing."""
-        caller = boundary.caller()
-
-        def record(_: Any) -> PlanResult:
-            return _plan(
-                services.plans.create_plan(
-                    caller,
-                    title=title,
-                    description=description,
-                    draft=draft,
-                    tasks=[task.draft() for task in tasks],
-                )
-            )
-
-        request = {"title": title, "tasks": [task.model_dump() for task in tasks]}
-        return await boundary.change(context, PlanResult, record, request=request)
-
-    @server.tool(annotations=CHANGES)
-    async def add_tasks(
-        context: Context[Any], plan: PlanParameter, tasks: list[TaskInput]
-    ) -> PlanResult:
-        """Add tasks to a plan, all or nothing."""
-        caller = boundary.caller()
-
-        def record(_: Any) -> PlanResult:
-            services.plans.add_tasks(caller, plan=plan, tasks=[task.draft() for task in tasks])
-            return _plan(services.plans.get_plan(caller, plan))
-
-        request = {"plan": plan, "tasks": [task.model_dump() for task in tasks]}
-        return await boundary.change(context, PlanResult, record, request=request)
-
-    @server.tool(annotations=CHANGES)
-    async def update_task(
-        context: Context[Any],
-        task: TaskParameter,
-        title: str | None = None,
-        description: str | None = None,
-        acceptance: list[str] | None = None,
-        priority: Annotated[int | None, Field(description="1 is the most urgent.")] = None,
-        estimate_minutes: float | None = None,
-        paths: list[str] | None = None,
-        accept: Annotated[bool | None, Field(description="For a proposed task: take it?")] = None,
-    ) -> Done:
-        """Change a task, or accept or refuse a proposed one."""
-        caller = boundary.caller()
-        changes = {
-            "title": title,
-            "description": description,
-            "acceptance": acceptance,
-            "priority": priority,
-            "estimate_minutes": estimate_minutes,
-            "paths": paths,
-            "accept": accept,
-        }
-
-        def record(_: Any) -> Done:
-            changed = services.plans.update_task(caller, task, **changes)  # type: ignore[arg-type]
-            return Done(outcome=f"{changed.id} is changed; it is {changed.state.value}.")
-
-        return await boundary.change(context, Done, record, request={"task": task, **changes})
-
-    @server.tool(annotations=CHANGES)
-    async def set_dependencies(
-        context: Context[Any],
-        task: TaskParameter,
-        add: Annotated[list[str] | None, Field(description="Ids it must wait for.")] = None,
-        remove: Annotated[list[str] | None, Field(description="Ids it need not wait for.")] = None,
-    ) -> Done:
-        """Change what a task waits for, all or nothing."""
-        caller = boundary.caller()
-
-        def record(_: Any) -> Done:
-            now = services.plans.set_dependencies(caller, task, add=add or (), remove=remove or ())
-            return Done(outcome=f"{task} depends on {', '.join(now) or 'nothing'}.")
-
-        request = {"task": task, "add": add, "remove": remove}
-        return await boundary.change(context, Done, record, request=request)
-
-    @server.tool(annotations=CHANGES)
-    async def activate_plan(context: Context[Any], plan: PlanParameter) -> PlanResult:
-        """Let a draft plan's tasks be worked on."""
-        caller = boundary.caller()
-
-        def record(_: Any) -> PlanResult:
-            return _plan(services.plans.activate_plan(caller, plan))
-
-        return await boundary.change(context, PlanResult, record, request={"plan": plan})
-
-    @server.tool(annotations=ENDS)
-    async def cancel_plan(context: Context[Any], plan: PlanParameter) -> PlanResult:
-        """Cancel a plan and its unfinished tasks. Commits are kept."""
-        caller = boundary.caller()
-
-        def record(_: Any) -> PlanResult:
-            return _plan(services.plans.cancel_plan(caller, plan))
-
-        return await boundary.change(context, PlanResult, record, request={"plan": plan})
-
-    @server.tool(annotations=ENDS)
-    async def cancel_task(context: Context[Any], task: TaskParameter) -> Done:
-        """Cancel a task. Commits are kept; tasks that wait for it stay blocked."""
-        caller = boundary.caller()
-
-        def record(_: Any) -> Done:
-            return Done(outcome=f"{services.plans.cancel_task(caller, task).id} is cancelled.")
-
-        return await boundary.change(context, Done, record, request={"task": task})
-
-    @server.tool(annotations=CHANGES)
-    async def retry_task(context: Context[Any], task: TaskParameter) -> Done:
-        """Open a stuck task again, its failures forgotten."""
-        caller = boundary.caller()
-
-        def record(_: Any) -> Done:
-            return Done(outcome=f"{services.plans.retry_task(caller, task).id} is open again.")
-
-        return await boundary.change(context, Done, record, request={"task": task})
 
     @server.tool(annotations=LOOKS)
     async def list_questions(
         all: Annotated[bool, Field(description="Answered ones too.")] = False,
+        question: Annotated[str, Field(description="Only this one, in full.")] = "",
+        after: Annotated[str, Field(description="Last id of the page before.")] = "",
     ) -> QuestionList:
-        """Questions that wait for an answer, oldest first."""
+        """Questions that wait for an answer, oldest first, by page."""
         caller = boundary.caller()
-        found = await boundary.ask(lambda: services.questions.list_questions(caller, all=all))
-        return QuestionList(questions=[_question(question) for question in found[-50:]])
+        if question:
+            one = await boundary.ask(lambda: services.questions.get_question(caller, question))
+            return QuestionList(questions=[_question(one, TEXT_CHARACTERS)])
+        found = await boundary.ask(
+            lambda: services.questions.list_questions(caller, all=all, after=after)
+        )
+        lines = [_question(one, LINE_CHARACTERS) for one in found]
+        shown = how_many_fit(lines)
+        return QuestionList(
+            questions=lines[:shown], next_after=lines[shown - 1].id if shown < len(lines) else ""
+        )
 
     @server.tool(annotations=CHANGES)
     async def answer_question(
@@ -201,7 +66,11 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
             return Done(outcome=f"{done.id} is answered.")
 
         return await boundary.change(
-            context, Done, record, request={"question": question, "answer": answer}
+            context,
+            "answer_question",
+            Done,
+            record,
+            request={"question": question, "answer": answer},
         )
 
     @server.tool(annotations=CHANGES)
@@ -218,17 +87,25 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
             return Done(outcome=f"{done.id} waits for the person.")
 
         return await boundary.change(
-            context, Done, record, request={"question": question, "note": note}
+            context, "escalate", Done, record, request={"question": question, "note": note}
         )
 
     @server.tool(annotations=LOOKS)
     async def list_merge_requests(
         all: Annotated[bool, Field(description="Ended ones too.")] = False,
+        after: Annotated[str, Field(description="Last id of the page before.")] = "",
     ) -> MergeList:
-        """Merge requests and what each waits for, oldest first."""
+        """Merge requests and what each waits for, oldest first, by page."""
         caller = boundary.caller()
-        views = await boundary.ask(lambda: services.requests.list_merge_requests(caller, all=all))
-        return MergeList(merge_requests=[_merge(view) for view in views[-50:]])
+        views = await boundary.ask(
+            lambda: services.requests.list_merge_requests(caller, all=all, after=after)
+        )
+        lines = [_merge(view) for view in views]
+        shown = how_many_fit(lines)
+        return MergeList(
+            merge_requests=lines[:shown],
+            next_after=lines[shown - 1].id if shown < len(lines) else "",
+        )
 
     @server.tool(annotations=LOOKS)
     async def fleet_status() -> FleetResult:
@@ -236,7 +113,7 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
         caller = boundary.caller()
         seen = await boundary.ask(lambda: services.fleet.fleet_status(caller))
         colour = {True: "green", False: "red", None: "not checked"}[seen.target.is_green]
-        return FleetResult(
+        result = FleetResult(
             paused=seen.paused,
             notes=seen.notes,
             target=f"{seen.target.branch} at {(seen.target.commit or '')[:12]}, {colour}; your "
@@ -257,6 +134,7 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
             stuck=[f"{line.id} {line.title}" for line in seen.stuck][:30],
             cost_usd=seen.cost_usd,
         )
+        return fitted(result, note="Shortened; the list_… tools have each by page.")
 
     @server.tool(annotations=LOOKS)
     async def read_log(
@@ -268,7 +146,7 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
         events = await boundary.ask(
             lambda: services.fleet.read_log(caller, after=after, subject=subject, limit=40)
         )
-        return _events(events, after or 0)
+        return _newest(events) if after is None else _events(events, after)
 
     @server.tool(annotations=LOOKS)
     async def wait_for_events(
@@ -298,7 +176,9 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
         def record(_: Any) -> Done:
             return Done(outcome=services.fleet.pause_fleet(caller, reason=reason))
 
-        return await boundary.change(context, Done, record, request={"reason": reason})
+        return await boundary.change(
+            context, "pause_fleet", Done, record, request={"reason": reason}
+        )
 
     @server.tool(annotations=CHANGES)
     async def resume_fleet(context: Context[Any]) -> Done:
@@ -309,7 +189,7 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
             services.fleet.resume_fleet(caller)
             return Done(outcome="The fleet goes on.")
 
-        return await boundary.change(context, Done, record, request={})
+        return await boundary.change(context, "resume_fleet", Done, record, request={})
 
 
 def register_approvals(server: MCPServer[None], boundary: Boundary) -> None:
@@ -328,7 +208,11 @@ def register_approvals(server: MCPServer[None], boundary: Boundary) -> None:
             return Done(outcome=f"{request.id} is approved.")
 
         return await boundary.change(
-            context, Done, record, request={"merge_request": merge_request}
+            context,
+            "approve_merge",
+            Done,
+            record,
+            request={"merge_request": merge_request, "reason": reason},
         )
 
     @server.tool(annotations=CHANGES)
@@ -345,27 +229,23 @@ def register_approvals(server: MCPServer[None], boundary: Boundary) -> None:
             return Done(outcome=f"{request.task_id} goes back to a worker.")
 
         return await boundary.change(
-            context, Done, record, request={"merge_request": merge_request, "reason": reason}
+            context,
+            "send_back",
+            Done,
+            record,
+            request={"merge_request": merge_request, "reason": reason},
         )
 
 
-def _plan(view: PlanView) -> PlanResult:
-    return PlanResult(
-        plan=view.plan.id,
-        state=view.plan.state.value,
-        tasks=[task_line(task) for task in view.tasks[:100]],
-    )
-
-
-def _question(question: Question) -> QuestionLine:
+def _question(question: Question, limit: int) -> QuestionLine:
     return QuestionLine(
         id=question.id,
         task=question.task_id or "",
-        text=clipped(question.text, 1000, rest="shortened"),
+        text=clipped(question.text, limit),
         options=list(question.options),
-        context=clipped(question.context, 1000, rest="shortened"),
+        context=clipped(question.context, limit),
         state=question.state.value,
-        answer=clipped(question.answer or "", 500, rest="shortened"),
+        answer=clipped(question.answer or "", limit),
         escalated=question.escalated,
     )
 
@@ -374,29 +254,34 @@ def _merge(view: RequestView) -> MergeLine:
     return MergeLine(
         id=view.request.id,
         task=view.request.task_id,
-        title=view.task.title,
-        status=view.status,
+        title=clipped(view.task.title, LINE_CHARACTERS),
+        status=clipped(view.status, LINE_CHARACTERS),
         commit=view.request.commit[:12],
-        summary=clipped(view.request.summary, 300, rest="shortened"),
+        summary=clipped(view.request.summary, LINE_CHARACTERS),
     )
 
 
 def _events(events: list[Event], after: int) -> EventList:
-    return EventList(
-        events=[
-            EventLine(
-                number=event.number,
-                at=event.at.isoformat(timespec="seconds"),
-                kind=event.kind,
-                actor=event.actor,
-                subject=event.subject,
-                detail=clipped(
-                    "; ".join(f"{key}: {value}" for key, value in event.data.items()),
-                    300,
-                    rest="shortened",
-                ),
-            )
-            for event in events
-        ],
-        newest=events[-1].number if events else after,
+    """Return the first of the events, as many as fit; the next call goes on behind them."""
+    lines = [_event(event) for event in events]
+    lines = lines[: how_many_fit(lines)]
+    return EventList(events=lines, newest=lines[-1].number if lines else after)
+
+
+def _newest(events: list[Event]) -> EventList:
+    """Return the last of the events, as many as fit."""
+    lines = [_event(event) for event in reversed(events)]
+    lines = lines[: how_many_fit(lines)][::-1]
+    return EventList(events=lines, newest=lines[-1].number if lines else 0)
+
+
+def _event(event: Event) -> EventLine:
+    told = "; ".join(f"{key}: {value}" for key, value in event.data.items())
+    return EventLine(
+        number=event.number,
+        at=event.at.isoformat(timespec="seconds"),
+        kind=event.kind,
+        actor=event.actor,
+        subject=event.subject,
+        detail=clipped(told, LINE_CHARACTERS),
     )

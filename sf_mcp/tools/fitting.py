@@ -98,7 +98,9 @@ def _texts(value: Any) -> list[tuple[int, Any, Any]]:
 def _cut_longest_list(value: Any) -> bool:
     """Halve the list of most items in the value; return whether there was one to cut."""
     lists = _lists(value)
-    longest: list[Any] = max(lists, key=len, default=[])
+    if not lists:
+        return False
+    longest = max(lists, key=len)
     if len(longest) <= 1:
         return False
     del longest[len(longest) // 2 :]

@@ -1,16 +1,11 @@
-"""One MCP server per role: its tools, its instructions, and the token that opens it."""
+"""One MCP server per role: its tools and its instructions."""
 
 import logging
 
-from mcp.server.auth.provider import AccessToken, TokenVerifier
-from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver import MCPServer
-from pydantic import AnyHttpUrl
 
-from sf_mcp.core.errors import StoneforgeError
 from sf_mcp.core.models import Role
-from sf_mcp.service import Services
-from sf_mcp.tools import director, reading, shared, steward, worker
+from sf_mcp.tools import director, planning, reading, shared, steward, worker
 from sf_mcp.tools.boundary import Boundary
 
 COMMON = (
@@ -35,29 +30,7 @@ INSTRUCTIONS = {
 """At most 2,048 characters each: the client cuts off what is beyond."""
 
 
-class StoredTokens(TokenVerifier):
-    """Accepts the tokens that the state knows; the role is the token's only scope."""
-
-    def __init__(self, services: Services) -> None:
-        """Look tokens up in these services' state."""
-        self._services = services
-
-    async def verify_token(self, token: str) -> AccessToken | None:
-        """Return whom the token speaks for; None when it is unknown or has ended."""
-        try:
-            # Two look-ups that wait for nobody: cheaper than the way to a thread and back.
-            caller = self._services.sessions.authenticate(token)
-        except StoneforgeError:
-            return None
-        return AccessToken(
-            token=token,
-            client_id=caller.name,
-            scopes=[caller.role.value],
-            claims={"session": caller.session_id},
-        )
-
-
-def make_server(role: Role, services: Services, boundary: Boundary, url: str) -> MCPServer[None]:
+def make_server(role: Role, boundary: Boundary) -> MCPServer[None]:
     """Return the MCP server of one role with exactly that role's tools."""
     # At INFO the SDK tells of every request.
     logging.getLogger("mcp").setLevel(logging.WARNING)
@@ -65,13 +38,6 @@ def make_server(role: Role, services: Services, boundary: Boundary, url: str) ->
         name=f"stoneforge-{role.value}",
         log_level="WARNING",
         instructions=INSTRUCTIONS[role],
-        token_verifier=StoredTokens(services),
-        auth=AuthSettings(
-            issuer_url=AnyHttpUrl(url),
-            resource_server_url=AnyHttpUrl(f"{url}/{role.value}/mcp"),
-            required_scopes=[role.value],
-            validate_token_resource=False,
-        ),
     )
     shared.register(server, boundary)
     match role:
@@ -80,8 +46,10 @@ def make_server(role: Role, services: Services, boundary: Boundary, url: str) ->
         case Role.STEWARD:
             steward.register(server, boundary)
         case Role.DIRECTOR:
+            planning.register(server, boundary)
             director.register(server, boundary)
         case Role.PERSON:
+            planning.register(server, boundary)
             director.register(server, boundary)
             director.register_approvals(server, boundary)
             reading.register_prompts(server)

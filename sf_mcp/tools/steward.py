@@ -67,7 +67,9 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
             request = services.requests.approve_merge(caller, reason=reason)
             return Done(outcome=f"{request.id} is approved.", next_step=END_TURN)
 
-        return await boundary.change(context, "approve_merge", Done, record, request={"reason": reason})
+        return await boundary.change(
+            context, "approve_merge", Done, record, request={"reason": reason}
+        )
 
     @server.tool(annotations=CHANGES)
     async def send_back(

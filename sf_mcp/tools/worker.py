@@ -1,5 +1,6 @@
 """The worker's tools: one task, from claim to merge request."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context, MCPServer
@@ -7,6 +8,7 @@ from pydantic import Field
 
 from sf_mcp.core.models import QuestionId
 from sf_mcp.core.states import QuestionState
+from sf_mcp.service.claims import Brief
 from sf_mcp.service.work import MergeFacts
 from sf_mcp.tools.boundary import Boundary
 from sf_mcp.tools.fitting import fitted
@@ -38,12 +40,14 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
         """Claim your task and get its brief. Call it first; again after a resume: the same task."""
         caller = boundary.caller()
 
-        def claim() -> BriefResult:
-            brief, worktree = services.work.claim(caller)
+        def claim() -> tuple[Brief, Path | None, list[str]]:
             checks = [f"{check.name}: {check.run}" for check in services.checking.checks()]
-            return BriefResult.of(brief, str(worktree), checks)
+            return *services.work.claim(caller), checks
 
-        return await boundary.ask(claim, slow=True)
+        brief, place, checks = await boundary.ask_briefly(claim)
+        if place is None:
+            brief, place = await boundary.ask(lambda: services.work.prepare(brief), slow=True)
+        return BriefResult.of(brief, str(place), checks)
 
     @server.tool(annotations=CHANGES)
     async def report_progress(
@@ -57,7 +61,9 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
             services.claims.report_progress(caller, message=message)
             return Done(outcome="Noted.", next_step="Go on.")
 
-        return await boundary.change(context, "report_progress", Done, record, request={"message": message})
+        return await boundary.change(
+            context, "report_progress", Done, record, request={"message": message}
+        )
 
     @server.tool(annotations=CHANGES)
     async def write_handoff(

@@ -21,7 +21,7 @@ from sf_mcp.core.errors import (
     StoneforgeError,
     Unauthorized,
 )
-from sf_mcp.core.identity import Caller
+from sf_mcp.core.identity import LAUNCHER, Caller
 from sf_mcp.core.models import Role
 from sf_mcp.service import Services, operations
 
@@ -118,12 +118,14 @@ class Api:
     async def _operation(self, caller: Caller, arguments: dict[str, Any], request: Request) -> Any:
         name = request.path_params["name"]
         operations.require(caller, name)
+        caller = operations.acting(caller, name)
         function = _validated(operations.method(self._services, name))
         return await self._in_thread(functools.partial(function, caller, **arguments))
 
     async def _poll(self, caller: Caller, arguments: dict[str, Any], request: Request) -> Any:
         """Wait for something that the launcher has to do: start a session, or stop one."""
         caller.require(Role.PERSON, to="run the fleet")
+        caller = LAUNCHER
         poll = Poll.model_validate(arguments)
         is_gone = False
 

@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -227,14 +226,3 @@ def on_a_terminal(person: Person, *arguments: str, width: int = 80, env: dict[st
     os.close(leader)
     assert child.wait(SECONDS) == 0, seen
     return seen.decode(errors="replace").replace("\r\n", "\n")
-
-
-def without(person: Person, command: str) -> dict[str, str]:
-    """An environment in which `command` cannot be found, and git and Python can."""
-    folder = person.home / f"without-{command}"
-    folder.mkdir()
-    for name in ("git", "sh"):
-        found = shutil.which(name)
-        if found is not None and name != command:
-            (folder / name).symlink_to(found)
-    return {"PATH": str(folder)}

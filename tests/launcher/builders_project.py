@@ -4,6 +4,8 @@ Run as a program it is the server: what `sf serve --no-fleet` does, without the 
 """
 
 import contextlib
+import http.client
+import json
 import os
 import signal
 import subprocess
@@ -19,7 +21,7 @@ import yaml
 from launcher.rehearsal.script import Script, Step, ToolCall
 from launcher.rehearsal.scripted_api import ScriptedApi
 from sf_mcp import process
-from sf_mcp.client import Client, connect
+from sf_mcp.client import Client, address_of, connect
 from sf_mcp.clock import utc_now
 from sf_mcp.core.identity import SERVER
 from sf_mcp.core.layout import Layout
@@ -95,7 +97,8 @@ class Project:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for child in reversed(self._processes):
+        # The server last: a fleet without one waits a while for it.
+        for child in sorted(self._processes, key=lambda one: "tests.launcher" in str(one.args)):
             if child.poll() is None:
                 child.send_signal(signal.SIGTERM)
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -173,6 +176,28 @@ class Project:
         """Create an active plan of these tasks and return their ids."""
         view = self.call("create_plan", title="The plan", tasks=list(tasks))
         return [task["id"] for task in view["tasks"]]
+
+    def call_tool(self, role: Role, token: str, tool: str, **arguments: Any) -> tuple[int, str]:
+        """Call a tool of a role's endpoint without any client; return status and body."""
+        address = address_of(self.layout)
+        assert address is not None
+        connection = http.client.HTTPConnection(address.host, address.port, timeout=WAIT_SECONDS)
+        request = {
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "tools/call",
+            "params": {"name": tool, "arguments": arguments},
+        }
+        headers = {
+            "Authorization": f"Bearer {token}",
+            "Content-Type": "application/json",
+            "Accept": "application/json, text/event-stream",
+            "MCP-Protocol-Version": "2025-11-25",
+        }
+        with contextlib.closing(connection):
+            connection.request("POST", f"/{role.value}/mcp", json.dumps(request), headers)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
 
     def state(self, task: str) -> str:
         """Return the state of a task."""
@@ -295,7 +320,7 @@ def serve_until_terminated() -> None:
     from sf_mcp.tools import worker as worker_tools
 
     # How long ask_director waits before it says "pending": 50 s are too long for a test.
-    vars(worker_tools)["ANSWER_WAIT_SECONDS"] = float(sys.argv[1])
+    worker_tools.ANSWER_WAIT_SECONDS = float(sys.argv[1])
     services = open_services(Path.cwd(), utc_now)
     listener = bind(services)
 

@@ -1,0 +1,128 @@
+"""`sf serve`: one at a time, ended in good order by Ctrl-C, and at any moment by kill -9."""
+
+import json
+import signal
+import socket
+from pathlib import Path
+
+from sf_mcp import process
+from tests.cli.builders_project import Person, someone_set_up, someone_with_a_plan
+
+
+def _address(person: Person) -> tuple[int, int]:
+    stored = json.loads((person.folder / "server.json").read_text())
+    return stored["port"], stored["pid"]
+
+
+def test_ctrl_c_ends_the_server_with_0_and_leaves_nothing(tmp_path: Path) -> None:
+    person = someone_set_up(tmp_path)
+    server = person.start("serve", "--no-fleet")
+    server.wait_for("Log:")
+    port, pid = _address(person)
+    assert pid == server.child.pid
+    assert server.interrupt() == 0
+    assert server.said.splitlines() == [
+        f"Serving {person.root} at http://127.0.0.1:{port}",
+        "Nothing is checked before the target branch moves: the list `checks` is empty.",
+        f"Log: {person.folder}/logs/server.log",
+        "Stopping.",
+        "Stopped.",
+    ]
+    assert not process.group_is_alive(server.child.pid)
+    assert not (person.folder / "server.json").exists()
+
+
+def test_sigterm_is_a_good_end_too(tmp_path: Path) -> None:
+    person = someone_set_up(tmp_path)
+    server = person.start("serve", "--no-fleet")
+    server.wait_for("Serving ")
+    server.child.send_signal(signal.SIGTERM)
+    assert server.child.wait(30) == 0
+
+
+def test_a_second_server_is_refused_with_the_address_of_the_first(tmp_path: Path) -> None:
+    person = someone_set_up(tmp_path)
+    with person.serving():
+        port, pid = _address(person)
+        done = person.sf("serve", "--no-fleet")
+        assert done.code == 1
+        assert f"already runs at http://127.0.0.1:{port} (process {pid})" in done.err
+        assert f"kill {pid}" in done.err
+        person.ok("status")
+
+
+def test_a_port_in_use_is_refused_by_its_number(tmp_path: Path) -> None:
+    person = someone_set_up(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = person.sf("serve", "--no-fleet", "--port", str(port))
+        assert (done.code, f"Port {port}" in done.err) == (1, True)
+        config = person.folder / "config.yaml"
+        text = config.read_text()
+        config.write_text(text.replace("orchestrator:", f"orchestrator:\n  port: {port}"))
+        done = person.sf("serve", "--no-fleet")
+        assert (done.code, "orchestrator.port" in done.err) == (1, True)
+
+
+def test_after_kill_9_the_state_is_there_and_the_server_starts_on_the_same_port(
+    tmp_path: Path,
+) -> None:
+    person = someone_with_a_plan(tmp_path, "One")
+    server = person.start("serve", "--no-fleet")
+    server.wait_for("Serving ")
+    port, _ = _address(person)
+    person.ok("task", "create", "--title", "Two")
+    server.kill()
+    assert (person.folder / "server.json").exists()
+    assert "Two" in person.ok("task", "ready").out
+    with person.serving():
+        assert _address(person)[0] == port
+        assert "Two" in person.ok("task", "ready").out
+
+
+def test_another_programs_port_in_a_stale_address_is_not_taken_for_the_server(
+    tmp_path: Path,
+) -> None:
+    person = someone_with_a_plan(tmp_path, "One")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        stale = {"host": "127.0.0.1", "port": other.getsockname()[1], "pid": 1}
+        (person.folder / "server.json").write_text(json.dumps(stale))
+        assert "One" in person.ok("task", "ready").out
+
+
+def test_commands_given_while_the_server_starts_wait_for_it(tmp_path: Path) -> None:
+    person = someone_with_a_plan(tmp_path, "One")
+    server = person.start("serve", "--no-fleet")
+    try:
+        for _ in range(5):
+            person.ok("status")
+    finally:
+        server.end()
+
+
+def test_what_the_libraries_have_to_say_does_not_reach_the_terminal(tmp_path: Path) -> None:
+    person = someone_with_a_plan(tmp_path, "One")
+    with person.serving() as server:
+        port, _ = _address(person)
+        token = person.ok("token").out.strip()
+        head = f"POST /person/mcp HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n"
+        for headers, status in (
+            (f"Authorization: Bearer {token}\r\nAccept: text/html\r\nContent-Length: 0\r\n", 4),
+            ("Authorization: Bearer nonsense\r\nContent-Length: 0\r\n", 4),
+        ):
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+                connection.sendall(f"{head}{headers}\r\n".encode())
+                answer = connection.makefile("rb").readline()
+                assert answer.split()[1].startswith(str(status).encode()), answer
+        said = server.said
+    assert [line.partition(" ")[0] for line in said.splitlines()] == ["Serving", "Nothing", "Log:"]
+
+
+def test_inside_a_claude_code_session_the_server_says_what_it_removes(tmp_path: Path) -> None:
+    person = someone_set_up(tmp_path)
+    server = person.start("serve", "--no-fleet", env={"CLAUDECODE": "1"})
+    try:
+        server.wait_for("Serving ")
+        assert server.said.startswith("Started from inside a Claude Code session")
+    finally:
+        server.end()
