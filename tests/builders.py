@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -81,7 +81,6 @@ class Project:
     root: Path
     clock: Clock
     services: Services
-    opened: list[Services] = field(default_factory=list[Services])
 
     @property
     def layout(self) -> Layout:

@@ -1,6 +1,7 @@
 """What people see of a running fleet: lines, JSON lines, or a live table on a terminal."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -9,6 +10,10 @@ from launcher.core.observation import one_line
 from sf_mcp.clock import utc_now
 
 Overview = Mapping[str, Any]
+
+FACT_CHARACTERS = 100
+_SESSION_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class Screen(Protocol):
@@ -71,14 +76,17 @@ def print_now(line: str) -> None:
 
 def event_line(event: Mapping[str, Any]) -> str:
     """Return an event of the server in one line."""
-    told = ", ".join(
-        f"{key} {one_line(str(value), 100)}"
-        for key, value in event["data"].items()
-        if value not in (None, "", [])
-    )
+    facts = {key: _short(value) for key, value in event["data"].items()}
+    told = ", ".join(f"{key} {text}" for key, text in facts.items() if text)
     at = str(event["at"])[11:19]
     kind = str(event["kind"]).replace("_", " ")
-    subject = str(event["subject"])
-    # A session's own id says nothing to people; its name is among the facts.
-    words = [at, kind, "" if len(subject) == 36 else subject, f"({told})" if told else ""]
+    words = [at, kind, _short(event["subject"]), f"({told})" if told else ""]
     return " ".join(word for word in words if word)
+
+
+def _short(value: object) -> str:
+    """Return a fact for people: a session's own id says nothing to them, its name stands beside."""
+    text = one_line("" if value in (None, [], {}) else str(value), FACT_CHARACTERS)
+    if _SESSION_ID.fullmatch(text):
+        return ""
+    return text[:12] if _COMMIT.fullmatch(text) else text

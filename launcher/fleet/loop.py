@@ -18,7 +18,8 @@ from launcher.core.restarts import fleet_pause
 from launcher.fleet.family import end_family
 from launcher.fleet.orders import Order, Recorded, recorded
 from launcher.fleet.server import UNABLE, Say, Server
-from launcher.fleet.session import GRACE_SECONDS, Session, Surroundings
+from launcher.fleet.session import GRACE_SECONDS, Session
+from launcher.fleet.starting import Surroundings
 from sf_mcp import process
 from sf_mcp.client import Refused
 from sf_mcp.clock import utc_now
@@ -85,7 +86,9 @@ class Fleet:
             return
         self._stopping.set()
         self._server.hurry(STOP_PATIENCE_SECONDS)
-        self._say("fleet_stopping", f"{reason} {len(self._sessions)} sessions are being ended.")
+        number = len(self._sessions)
+        told = f" Sessions to end first: {number}." if number else ""
+        self._say("fleet_stopping", f"{reason}{told}")
         if self._polling is not None:
             self._polling.cancel()
         for session in self.sessions:

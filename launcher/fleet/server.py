@@ -11,7 +11,7 @@ import anyio.to_thread
 
 from launcher.fleet.orders import Directives, directives
 from sf_mcp.client import Address, Client, Refused, address_of, connect
-from sf_mcp.core.errors import ServerUnreachable
+from sf_mcp.core.errors import ServerUnreachable, StorageFailed, Unauthorized
 from sf_mcp.core.layout import Layout
 
 logger = logging.getLogger(__name__)
@@ -20,13 +20,13 @@ OUTAGE_SECONDS = 600.0
 """How long sessions are kept while the server does not answer."""
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 2.0
-UNABLE = frozenset({"storage_failed", "internal"})
+UNABLE = frozenset({StorageFailed.code, "internal"})
 """Codes of refusals that say nothing about what was asked: a full disk, a mistake of the server."""
 UNABLE_SECONDS = 60.0
 """How long such a refusal is taken for a passing one."""
 POLL_SECONDS = 25.0
-ANSWER_SECONDS = 30.0
-"""Beyond the server's own wait."""
+ANSWER_SECONDS = 300.0
+"""Beyond the server's own wait: a large repository's worktree is made before an order is given."""
 THREADS = 40
 """Calls at once; each waits for the server and costs nothing else."""
 
@@ -129,10 +129,20 @@ class Server:
         return answer
 
     async def _answer(self, name: str, arguments: dict[str, Any]) -> Any:
+        is_fresh = self._client is None
         client = self._client = self._client or await self._connected()
-        return await anyio.to_thread.run_sync(
-            partial(client.call, name, **arguments), limiter=self._threads, abandon_on_cancel=True
-        )
+        try:
+            return await anyio.to_thread.run_sync(
+                partial(client.call, name, **arguments),
+                limiter=self._threads,
+                abandon_on_cancel=True,
+            )
+        except Refused as error:
+            if error.code != Unauthorized.code or is_fresh:
+                raise
+            # The person's token was renewed meanwhile.
+            self._client = None
+            return await self._answer(name, arguments)
 
     async def _poll(self, running: Sequence[str]) -> Any:
         # A client of its own: breaking it off must not touch another call.

@@ -7,35 +7,25 @@ Rule 3: every wait is bounded, so that whatever the client does the session come
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum, auto
-from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
-from launcher.core.command_line import (
-    MCP_SERVER_NAME,
-    HeadlessSession,
-    headless_command,
-    session_environment,
-)
+from launcher.core.command_line import MCP_SERVER_NAME
 from launcher.core.ends import End, Ending, classify
 from launcher.core.observation import Observation, fold
 from launcher.core.stream import Event, interrupt, parse_line, user_message
 from launcher.fleet.child import Child
-from launcher.fleet.family import SESSION_VARIABLE, end_family
+from launcher.fleet.family import end_family
 from launcher.fleet.orders import NextStep, Order, Verdict, verdict
 from launcher.fleet.report import Report
-from launcher.fleet.server import Server
-from launcher.prompts import write_prompt
-from launcher.settings import ROOT_VARIABLE
+from launcher.fleet.starting import Surroundings, log_path, not_started, start_client
 from sf_mcp.clock import utc_now
-from sf_mcp.core.errors import ServerUnreachable, StoneforgeError
-from sf_mcp.core.layout import Layout
+from sf_mcp.core.errors import StoneforgeError
 from sf_mcp.core.models import EndKind, Role
-from sf_mcp.settings import SettingsFile
 
 logger = logging.getLogger(__name__)
 
@@ -63,19 +53,6 @@ OUTSIDE_ENDS = frozenset(
     }
 )
 """What ends a session at its turn's end without asking the server: the next would end so too."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What every session of a fleet shares."""
-
-    layout: Layout
-    server: Server
-    settings: SettingsFile
-    claude: str
-    environ: Mapping[str, str]
-    on_change: Callable[[], None] = lambda: None
-    """Called when something about a session has changed, for those who show it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +136,9 @@ class Session:
         if self._stop is not None:
             return End(kind=self._stop.kind, sentence=self._stop.reason)
         try:
-            self._child = child = await self._start()
+            self._child = child = await start_client(self.order, self._around)
         except OSError as error:
-            return _not_started(error, self._around.claude)
+            return not_started(error, self._around.claude)
         except StoneforgeError as error:
             return End(kind=EndKind.FAILED_TO_START, sentence=str(error))
         end = End(kind=EndKind.STOPPED, sentence="The launcher was ended.")
@@ -185,7 +162,7 @@ class Session:
                 session_id=self.order.session_id,
                 pid=child.pid,
                 process_started=child.started,
-                log_path=str(self.log_path),
+                log_path=str(log_path(self.order, self._around.layout)),
             )
             return await self._converse(child)
         except StoneforgeError as error:
@@ -202,48 +179,6 @@ class Session:
             )
 
     # -- the process -------------------------------------------------------------------------------
-
-    @property
-    def log_path(self) -> Path:
-        """Where everything that it says is kept."""
-        name = f"{self.order.name}-{self.order.session_id[:8]}.jsonl"
-        return self._around.layout.logs / "sessions" / name
-
-    async def _start(self) -> Child:
-        order, around = self.order, self._around
-        address = self._server.address
-        if address is None:
-            raise ServerUnreachable("The server has gone.", remedy="Start it with `sf serve`.")
-        is_worker = order.role is Role.WORKER
-        command = headless_command(
-            HeadlessSession(
-                claude=around.claude,
-                role=order.role,
-                session_id=order.session_id,
-                is_resumed=order.is_resume,
-                model=order.model,
-                mcp_url=f"{address.url}/{order.role.value}/mcp",
-                hook_url=f"{address.url}/hooks",
-                worktree=str(order.cwd),
-                prompt_file=str(write_prompt(around.layout, order.role)),
-                allowed_tools=(
-                    around.settings.current().agents.worker.allowed_tools if is_worker else ()
-                ),
-            )
-        )
-        environment = session_environment(
-            around.environ,
-            token=order.token,
-            author_name=order.environment.get("GIT_AUTHOR_NAME", ""),
-            author_email=order.environment.get("GIT_AUTHOR_EMAIL", ""),
-            extra={
-                **order.environment,
-                # For `sf` in the session's shell, and to know the session's processes again.
-                ROOT_VARIABLE: str(around.layout.root),
-                SESSION_VARIABLE: order.session_id,
-            },
-        )
-        return await Child.start(command, cwd=order.cwd, env=environment, log=self.log_path)
 
     async def _listen(self, child: Child) -> None:
         async for line in child.lines():
@@ -443,18 +378,3 @@ class Session:
             is_turn_active=self.is_turn_active,
             errors=errors,
         )
-
-
-def _not_started(error: OSError, claude: str) -> End:
-    """Tell a client that cannot be run from a place that is gone."""
-    reason = error.strerror or str(error)
-    if error.filename == claude:
-        return End(
-            kind=EndKind.BAD_CONFIGURATION,
-            sentence=f"Claude Code at {claude} cannot be started: {reason}. Install it again or "
-            "correct orchestrator.claudePath, restart, then run `sf resume`.",
-        )
-    return End(
-        kind=EndKind.FAILED_TO_START,
-        sentence=f"The session cannot be started: {error.filename or ''} {reason}.",
-    )

@@ -7,20 +7,31 @@ running server. Rule 2: nothing is imported before it is needed; `sf status` is 
 
 def main() -> None:
     """Run `sf` with the process's arguments; ends the process with a code of `ExitCode`."""
+    import contextlib
+    import os
     import sys
 
     from sf_mcp.cli.boundary import exit_code_of
 
     arguments = tuple(sys.argv[1:])
+    is_frequent = False
 
     def run() -> None:
+        nonlocal is_frequent
         from sf_mcp.cli.frequent import FREQUENT
 
         if (command := FREQUENT.get(arguments)) is not None:
+            is_frequent = True
             command()
         else:
             from sf_mcp.cli.root import run_command_line
 
             run_command_line(arguments)
 
-    sys.exit(exit_code_of(run, as_json="--json" in arguments))
+    code = exit_code_of(run, as_json="--json" in arguments)
+    if is_frequent:
+        # The kernel frees at once what Python, at its own exit, takes apart piece by piece.
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -106,9 +106,10 @@ def ready(
 def show(task: Id, as_json: AsJson = False) -> None:
     """Show a task with its neighbours and its attempts."""
     view = api.call("get_task", task=task)
-    if as_json:
-        print_json(view)
-        return
+    print_json(view) if as_json else _show(view)
+
+
+def _show(view: Any) -> None:
     found = view["task"]
     say(f"{found['id']}  {found['title']}")
     facts = {
@@ -131,6 +132,14 @@ def show(task: Id, as_json: AsJson = False) -> None:
         say(f"\n{found['description']}")
     for criterion in found["acceptance"]:
         say(f"- {criterion}")
+    for handoff in view["handoffs"]:
+        say(f"\nHanded off: {handoff['progress']}\nRemaining: {handoff['remaining']}")
+    for note in view["repair_notes"]:
+        say(f"\nSent back: {note['reason']}\n{note['detail']}".rstrip())
+    for question, answer in view["answers"]:
+        say(f"\nAsked: {question}\nAnswer: {answer}")
+    if view["summary"]:
+        say(f"\nHanded in: {view['summary']}")
 
 
 @app.command(

@@ -95,6 +95,11 @@ class CheckRuns:
             return CheckRun(status="running", next_step="Call run_checks again to go on waiting.")
         if run.error is not None:
             raise run.error
+        if self.cancel.is_set():
+            # What ran was ended with the server, and what is known may not be all.
+            return CheckRun(
+                status="running", next_step="The server is stopping. Call run_checks again later."
+            )
         return _report(run.known)
 
     def _start(self, caller: Caller) -> "CheckRun | _Running":

@@ -115,8 +115,9 @@ class Checking:
             }
             for verdict in verdicts.values():
                 # A check that could not start says nothing of the tree, so it is not remembered.
-                if not did_not_start(verdict):
-                    VERDICTS.insert(tx.db, verdict)
+                if did_not_start(verdict):
+                    continue
+                VERDICTS.insert(tx.db, verdict)
                 tx.event(
                     "check_finished", "", check=verdict.check, tree=tree, outcome=verdict.outcome
                 )

@@ -132,13 +132,15 @@ class ClaimService:
     def _brief(self, tx: Transaction, task: Task, lease: Lease) -> Brief:
         session = sessions.get(tx.db, lease.session_id)
         worker = self._workspace.settings.agents.worker
+        # Under the first lease ever there is nothing from before: no attempt, no word of one.
+        is_first = lease.fence == 1
         return Brief(
             task=task,
             fence=lease.fence,
-            attempt=len(leases.attempts(tx.db, task.id)) + 1,
+            attempt=1 if is_first else len(leases.attempts(tx.db, task.id)) + 1,
             dependencies=[_delivered(tx, other) for other in tasks.dependencies_of(tx.db, task.id)],
-            handoffs=handoffs.of_task(tx.db, task.id)[::-1],
-            repair_notes=merge_requests.repair_notes(tx.db, task.id)[::-1],
+            handoffs=[] if is_first else handoffs.of_task(tx.db, task.id)[::-1],
+            repair_notes=[] if is_first else merge_requests.repair_notes(tx.db, task.id)[::-1],
             answers=questions.answers_of_task(tx.db, task.id),
             neighbours=_neighbours(tx, task),
             tokens_left=max(

@@ -7,6 +7,7 @@ Rule 3: what the person or upstream committed is taken in as it is.
 """
 
 import logging
+import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -54,6 +55,8 @@ class TargetService:
         self._root: Path = workspace.layout.root
         self.branch = branch
         self.ref = f"refs/heads/{branch}"
+        self._moving = threading.RLock()
+        """Held from an intent to its end: an intent that nobody holds is one of a crash."""
         self._published: Oid | None = None
         self._conflict = ("", "")
         """Why the person's own commits cannot be taken in, and the command that mends it."""
@@ -72,6 +75,10 @@ class TargetService:
 
     def recover(self) -> None:
         """Settle what a crash left between an intent and its done row, and record a new forge."""
+        with self._moving:
+            self._recover()
+
+    def _recover(self) -> None:
         with self._workspace.read() as tx:
             intent = landings.intended(tx.db)
             newest = landings.newest_done(tx.db)
@@ -109,9 +116,25 @@ class TargetService:
 
         Returns False when nothing was moved: the target was not at `old` any more, or the request
         may not land any more (cancelled, sent back, the fleet paused since it was looked at).
+
+        Raises:
+            GitFailed: git cannot write the ref; the intent stays, for `recover` to settle.
         """
+        with self._moving:
+            return self._land(request, kind, old, new, green)
+
+    def _land(
+        self,
+        request: MergeRequest | None,
+        kind: LandingKind,
+        old: Oid,
+        new: Oid,
+        green: bool | None,
+    ) -> bool:
         tree = self._forge.tree_of(new)
         with self._workspace.write(SERVER) as tx:
+            if landings.intended(tx.db) is not None:
+                return False  # one that git could not carry out; `recover` comes first
             if request is not None:
                 # As it is now: checks ran since it was read, and no one may have changed his mind.
                 present = merge_requests.get(tx.db, request.id)
@@ -180,22 +203,24 @@ class TargetService:
 
     def undo_foreign_moves(self) -> None:
         """Put the target back where the last finished move left it; keep what was there."""
-        with self._workspace.read() as tx:
-            newest = landings.newest_done(tx.db)
-            if landings.intended(tx.db) is not None or newest is None:
-                return
-        name = f"target-after-{newest.number}"
-        foreign = self._forge.restore(self.ref, expected=newest.new, name=name)
-        if foreign is not None:
-            logger.warning("%s was moved to %s by something else; undone", self.branch, foreign)
-            with self._workspace.write(SERVER) as tx:
-                tx.event(
-                    "target_move_undone",
-                    "",
-                    branch=self.branch,
-                    commit=foreign,
-                    kept=f"refs/stoneforge/kept/{name}",
-                )
+        with self._moving:
+            with self._workspace.read() as tx:
+                newest = landings.newest_done(tx.db)
+                if landings.intended(tx.db) is not None or newest is None:
+                    return
+            name = f"target-after-{newest.number}"
+            foreign = self._forge.restore(self.ref, expected=newest.new, name=name)
+        if foreign is None:
+            return
+        was_deleted = foreign == newest.new
+        # A second move after the same landing is kept under a name of its own.
+        kept = "" if was_deleted else self._forge.keep(foreign, name)
+        how = "deleted" if was_deleted else f"moved to {foreign}"
+        logger.warning("%s was %s by something else; undone", self.branch, how)
+        with self._workspace.write(SERVER) as tx:
+            tx.event(
+                "target_move_undone", "", branch=self.branch, commit=foreign, kept=kept, was=how
+            )
 
     def take_in_upstream(self) -> None:
         """Take in what the person committed on their branch."""
@@ -222,6 +247,7 @@ class TargetService:
             self._note_once("fetch_failed", f"{REMOTE} cannot be reached: {error.message}")
             return
         self._fetching.succeeded(rest=FETCH_PAUSE)
+        self._note_once("fetch_failed", "")
         if theirs is not None and (conflict := self._take_in(theirs)):
             self._note_once("upstream_conflict", f"commits on {REMOTE}/{self.branch} {conflict}")
 
@@ -271,7 +297,8 @@ class TargetService:
         reason, command = outcome.reason, outcome.command_to_catch_up
         if outcome.obstacle is Obstacle.DIVERGED and self._conflict[0]:
             reason, command = self._conflict
-        self._note_checkout(f"{outcome.behind} commits behind: {reason}", command)
+        commits = "1 commit" if outcome.behind == 1 else f"{outcome.behind} commits"
+        self._note_checkout(f"{commits} behind: {reason}", command)
 
     def _push(self) -> None:
         for _ in range(MOST_PUSHES):
@@ -283,6 +310,7 @@ class TargetService:
                 self._published = head
                 self._pushing.succeeded()
                 self._note_once("pushed", f"{REMOTE} has {head[:12]}")
+                self._note_once("push_failed", "")
                 return
             if pushed.because is not RejectedBecause.BEHIND:
                 break
@@ -293,7 +321,7 @@ class TargetService:
         else:
             return
         self._pushing.failed()
-        self._note_once("push_failed", f"{REMOTE} did not take {head[:12]}: {pushed.reason}")
+        self._note_once("push_failed", f"{REMOTE} does not take what landed: {pushed.reason}")
 
     def _note_checkout(self, state: str, remedy: str) -> None:
         with self._workspace.read() as tx:
@@ -306,14 +334,15 @@ class TargetService:
             tx.event("checkout", "", state=state, remedy=remedy)
 
     def _note_once(self, kind: str, text: str) -> None:
-        """Tell something unless it was the last thing told of its kind."""
+        """Tell something unless it was the last thing told of its kind; "": it is over."""
         fact = f"told_{kind}"
         with self._workspace.read() as tx:
-            if facts.get(tx.db, fact) == text:
+            if (facts.get(tx.db, fact) or "") == text:
                 return
         with self._workspace.write(SERVER) as tx:
             facts.put(tx.db, fact, text)
-            tx.event(kind, "", detail=text)
+            if text:
+                tx.event(kind, "", detail=text)
 
 
 class _Tries:

@@ -9,6 +9,8 @@ passes.
 import logging
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sf_mcp.core.errors import GitRefused
@@ -17,6 +19,7 @@ from sf_mcp.core.models import LandingKind, MergeRequest, Oid, Task, Verdict
 from sf_mcp.core.states import MergeEvent, MergeState, TaskEvent
 from sf_mcp.core.text import one_line
 from sf_mcp.git.checks import tail
+from sf_mcp.git.command import GitFailed
 from sf_mcp.git.identity import SERVER as SERVER_IDENTITY
 from sf_mcp.git.identity import identity
 from sf_mcp.git.merging import Conflicted, Merged, merge_trees
@@ -29,6 +32,7 @@ from sf_mcp.service.requests import RequestService
 from sf_mcp.service.target import TargetService
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
+from sf_mcp.settings import Check
 from sf_mcp.store import landings, merge_requests, tasks
 
 logger = logging.getLogger(__name__)
@@ -38,6 +42,21 @@ HELD_RETRY_SECONDS = 60.0
 """How often a check that could not start is tried again: installing it tells nobody."""
 
 LONGEST_WAIT_SECONDS = 3600.0
+
+UNRELATED = "unrelated histories"
+"""What git says of two commits that have no ancestor in common."""
+
+THE_TARGET = ""
+"""Stands for the target where a merge request's id may stand."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """Until when checks that could not start on a tree are not tried again."""
+
+    tree: Oid
+    checks: Sequence[Check]
+    over: datetime
 
 
 class TrainService:
@@ -58,6 +77,7 @@ class TrainService:
         self._requests = requests
         self._checking = checking
         self._place = CheckingPlace("check-train", threading.Lock())
+        self._rests: dict[str, _Rest] = {}
         self.cancel = threading.Event()
         """Set at the server's stop: checks under way are ended and say nothing."""
 
@@ -73,7 +93,10 @@ class TrainService:
         self._target.undo_foreign_moves()
         self._target.take_in_upstream()
         self._target.take_in_remote()
-        for request in self._queue():
+        queue = self._queue()
+        for gone in self._rests.keys() - {THE_TARGET, *(request.id for request in queue)}:
+            del self._rests[gone]
+        for request in queue:
             if self.cancel.is_set():
                 return False
             try:
@@ -95,7 +118,7 @@ class TrainService:
             return max(1.0, (at - self._workspace.now()).total_seconds())
         with self._workspace.read() as tx:
             is_held = any(one.held for one in merge_requests.in_state(tx.db, MergeState.OPEN))
-        return HELD_RETRY_SECONDS if is_held else LONGEST_WAIT_SECONDS
+        return HELD_RETRY_SECONDS if is_held or self._rests else LONGEST_WAIT_SECONDS
 
     def _queue(self) -> list[MergeRequest]:
         """Return the open merge requests, first to land first."""
@@ -123,7 +146,19 @@ class TrainService:
         if request.no_changes_reason:
             return self._close(request)
         target = self._target.head()
-        merged = merge_trees(self._forge, target, request.commit)
+        try:
+            merged = merge_trees(self._forge, target, request.commit)
+        except GitFailed as error:
+            if UNRELATED not in error.stderr:
+                raise
+            self._send_back(
+                request,
+                f"its branch has no history in common with {self._target.branch}",
+                "Commit on top of the history that the branch began with. If that is lost: "
+                f"`git fetch origin && git merge --allow-unrelated-histories "
+                f"origin/{self._target.branch}`, resolve, and see that only your changes differ.",
+            )
+            return True
         if isinstance(merged, Conflicted):
             self._send_back(
                 request,
@@ -142,6 +177,7 @@ class TrainService:
             return self._close(request) or is_news
         if request.checked_tree is not None and not self._may_land(request):
             # It waits for somebody's word; checked again when it has that, on the target of then.
+            self._hold(request, "")
             return False
         candidate = self._candidate(request, target, merged)
         failed = self._failed_checks(candidate, tree, target, request)
@@ -183,6 +219,8 @@ class TrainService:
         One that the present target fails as well is not this request's fault. One that can start
         neither here nor there is nobody's: the request is held until it can.
         """
+        if self._is_resting(request.id, tree):
+            return None
         verdicts = self._confirmed(candidate, tree)
         if verdicts is None:
             return None
@@ -197,6 +235,8 @@ class TrainService:
             held = f"check {broken[0].check} {broken[0].outcome}" if broken else ""
             failed = [one for one in failed if one.check in passes_there]
         self._hold(request, held)
+        if held:
+            self._rest(request.id, tree)
         return None if held else failed
 
     def _confirmed(self, commit: Oid, tree: Oid) -> dict[str, Verdict] | None:
@@ -240,19 +280,38 @@ class TrainService:
 
     def _hold(self, request: MergeRequest, reason: str) -> None:
         """Keep a request waiting for a reason, or no longer; say so once."""
+        if request.held == reason:
+            return
         with self._workspace.write(SERVER) as tx:
             present = merge_requests.get(tx.db, request.id)
             if present.held != reason and present.state is MergeState.OPEN:
                 tx.edit_merge_request(present, held=reason)
                 tx.event("merge_held" if reason else "merge_released", request.id, reason=reason)
 
+    def _rest(self, subject: str, tree: Oid) -> None:
+        """Let checks that could not start on the tree rest: each step would run them anew."""
+        over = self._workspace.now() + timedelta(seconds=HELD_RETRY_SECONDS)
+        self._rests[subject] = _Rest(tree, self._checking.checks(), over)
+
+    def _is_resting(self, subject: str, tree: Oid) -> bool:
+        """Return whether nothing has changed yet that could let the checks start."""
+        rest = self._rests.get(subject)
+        if rest is None:
+            return False
+        if (rest.tree, rest.checks) == (tree, self._checking.checks()) and (
+            self._workspace.now() < rest.over
+        ):
+            return True
+        del self._rests[subject]
+        return False
+
     def _is_green(self, tree: Oid) -> bool | None:
-        """Return whether every check passed on the tree; None when there are none."""
+        """Return whether every check passed on the tree; None when one has not run, or is none."""
         known = self._checking.known(tree)
         checks = self._checking.checks()
-        if not checks:
+        if not checks or any(check.name not in known for check in checks):
             return None
-        return all(check.name in known and known[check.name].passed for check in checks)
+        return all(known[check.name].passed for check in checks)
 
     def _look_at_target(self) -> bool:
         """Learn whether the target itself is green, once per tree, when nothing else is to do."""
@@ -260,8 +319,13 @@ class TrainService:
             newest = landings.newest_done(tx.db)
         if newest is None or newest.is_green is not None or not self._checking.checks():
             return False
+        if self._is_resting(THE_TARGET, newest.tree):
+            return False
         verdicts = self._confirmed(newest.new, newest.tree)
-        if verdicts is None or any(did_not_start(one) for one in verdicts.values()):
+        if verdicts is None:
+            return False
+        if any(did_not_start(one) for one in verdicts.values()):
+            self._rest(THE_TARGET, newest.tree)
             return False
         green = all(one.passed for one in verdicts.values())
         with self._workspace.write(SERVER) as tx:

@@ -29,7 +29,7 @@ from sf_mcp.core.states import TASK_ENDS, TaskState
 from sf_mcp.core.text import one_line
 from sf_mcp.git.guard import session_git_environment
 from sf_mcp.git.identity import Identity, identity
-from sf_mcp.git.merging import conflicts_with
+from sf_mcp.git.merging import Conflicted, conflicts_with, merge_trees
 from sf_mcp.git.status import status
 from sf_mcp.git.worktrees import Worktree, Worktrees
 from sf_mcp.service.claims import Brief, ClaimService, require_lease
@@ -238,16 +238,21 @@ class WorkService:
                 for other in tasks.in_state(tx.db, *live, TaskState.STUCK)
                 if other.branch and other.id != task.id
             ]
-        heads: dict[str, Oid] = {self._target.branch: self._target.head()}
+        heads: dict[str, Oid] = {}
         for other in others:
             if tip := self._forge.head_of(f"refs/heads/{other.branch}"):
                 heads[f"{other.id} ({other.title})"] = tip
-        found = conflicts_with(self._forge, head, heads, target=self._target.head())
+        target = self._target.head()
+        found = conflicts_with(self._forge, head, heads, target=target)
+        # The target has changed nothing since it left itself, so it takes an exact merge.
+        merged = merge_trees(self._forge, target, head)
+        if isinstance(merged, Conflicted):
+            found = {self._target.branch: merged, **found}
         seen = self._worktrees.find(task.id)
         dirty = seen is not None and not status(seen.path).is_clean
         return ConflictFacts(
             conflicts=[Conflicting(other=name, paths=clash.paths) for name, clash in found.items()],
-            compared_with=list(heads),
+            compared_with=[self._target.branch, *heads],
             note="Uncommitted files were not looked at: commit them first." if dirty else "",
         )
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from sf_mcp.core.errors import InvalidInput, StoneforgeError, StorageFailed
 
 BUSY_TIMEOUT_SECONDS = 5.0
+CACHED_STATEMENTS = 512
+"""More than the server has; to prepare one anew takes longer than to run it."""
 
 REFUSALS = (sqlite3.Error, UnicodeEncodeError, OverflowError)
 """What `sqlite3` raises: the last two for a lone surrogate and a number beyond 64 bits."""
@@ -43,6 +45,7 @@ class Database:
                 timeout=BUSY_TIMEOUT_SECONDS,
                 isolation_level=None,
                 check_same_thread=False,
+                cached_statements=CACHED_STATEMENTS,
             )
         except sqlite3.Error as error:
             raise _explained(error, path) from error

@@ -275,13 +275,15 @@ class PlanResult(BaseModel):
         """Return as many of the tasks as fit."""
         lines = [task_line(task) for task in tasks]
         shown = how_many_fit(lines)
-        more = f"list_tasks(plan='{plan}', after='{lines[shown - 1].id}') shows the rest."
+        more = ""
+        if shown < len(lines):
+            more = f"list_tasks(plan='{plan}', after='{lines[shown - 1].id}') shows the rest."
         return cls(
             plan=plan,
             state=state,
             total=len(lines),
             tasks=lines[:shown],
-            next_step=more if shown < len(lines) else "",
+            next_step=more,
         )
 
 

@@ -30,7 +30,7 @@ from sf_mcp.core.models import Role, Session, SessionId
 from sf_mcp.core.states import SessionState
 from sf_mcp.service import Services
 from sf_mcp.service.claims import Brief
-from sf_mcp.service.plans import TaskDraft
+from sf_mcp.service.drafts import TaskDraft
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.work import WorkService
 from sf_mcp.service.workspace import Workspace
@@ -171,9 +171,7 @@ class Client:
         self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._path = path
         call = {"name": tool, "arguments": arguments}
-        self._body = json.dumps(
-            {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
-        )
+        self._body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call})
 
     def call(self, token: str) -> float:
         """Make one call; return its milliseconds."""

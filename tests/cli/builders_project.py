@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.cli.forked import run_forked
+
 SF = str(Path(sys.executable).with_name("sf"))
 SECONDS = 30.0
 
@@ -59,6 +61,7 @@ class Person:
         stdin: str = "",
         env: Mapping[str, str] | None = None,
     ) -> Done:
+        """Run the installed command."""
         ran = subprocess.run(
             [SF, *arguments],
             cwd=cwd or self.root,
@@ -73,7 +76,11 @@ class Person:
         return Done(code=ran.returncode, out=out, err=err)
 
     def ok(self, *arguments: str, cwd: Path | None = None, stdin: str = "") -> Done:
-        done = self.sf(*arguments, cwd=cwd, stdin=stdin)
+        """Run what must work, in a forked process: to arrange a test, or to look at its result."""
+        code, out, err = run_forked(
+            arguments, cwd=cwd or self.root, env=self.environment, stdin=stdin.encode()
+        )
+        done = Done(code=code, out=out, err=err)
         assert done.code == 0, f"sf {' '.join(arguments)[:200]}: {done.code} {done.out}{done.err}"
         return done
 

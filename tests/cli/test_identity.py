@@ -4,23 +4,17 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from sf_mcp.clock import utc_now
-from sf_mcp.core.identity import SERVER
 from sf_mcp.core.models import Role
-from sf_mcp.service import open_services
 from tests.cli.builders_project import Person, someone_with_a_plan
+from tests.cli.builders_work import an_order, services_of
 
 
 def _a_workers_token(person: Person) -> str:
     """Mint what the server gives to a session that it starts."""
-    services = open_services(person.root, utc_now)
-    try:
-        order = services.dispatch.next_order(SERVER)
-        assert order is not None
+    with services_of(person) as services:
+        order = an_order(services)
         assert order.session.role is Role.WORKER
         return order.token
-    finally:
-        services.close()
 
 
 def test_in_a_fleet_worktree_nothing_is_done_as_the_person(tmp_path: Path) -> None:

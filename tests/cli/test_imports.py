@@ -11,8 +11,8 @@ GIT = "sf_mcp.git"
 
 
 TELL = """
-import atexit, sys
-atexit.register(lambda: print(*sys.modules, file=sys.stderr))
+import sys
+sys.addaudithook(lambda event, told: event == "import" and print(told[0], file=sys.stderr))
 from sf_mcp.cli import main
 main()
 """

@@ -1,11 +1,8 @@
 """`sf init` in every kind of repository: what cannot work is refused, and nothing is in the way."""
 
-import os
 import resource
 import subprocess
 from pathlib import Path
-
-import pytest
 
 from tests.cli.builders_project import (
     SF,
@@ -229,14 +226,3 @@ def _with_small_files(person: Person, *words: str) -> "subprocess.CompletedProce
         check=False,
         preexec_fn=limit,
     )
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
-    person = someone_with_a_commit(tmp_path)
-    person.root.chmod(0o500)
-    try:
-        done = person.sf("init")
-    finally:
-        person.root.chmod(0o700)
-    assert (done.code, "permissions" in done.err) == (1, True)

@@ -18,11 +18,13 @@ TITLES = ("Add user invitation API", "Build notification system")
 
 def test_the_quick_start_makes_two_tasks_that_are_ready_at_once(tmp_path: Path) -> None:
     person = someone_with_a_commit(tmp_path)
-    person.ok("init")
-    person.ok("plan", "create", "--title", "Sprint 14")
-    for title in TITLES:
-        person.ok("task", "create", "--title", title, "--plan", "Sprint 14")
-    ready = person.ok("task", "ready").out
+    for words in (
+        ("init",),
+        ("plan", "create", "--title", "Sprint 14"),
+        *(("task", "create", "--title", title, "--plan", "Sprint 14") for title in TITLES),
+    ):
+        assert person.sf(*words).code == 0
+    ready = person.sf("task", "ready").out
     assert [line.split("  ")[0] for line in ready.splitlines()] == ["ID", "T1", "T2"]
     assert all(title in ready for title in TITLES)
 

@@ -126,3 +126,40 @@ def test_inside_a_claude_code_session_the_server_says_what_it_removes(tmp_path: 
         assert server.said.startswith("Started from inside a Claude Code session")
     finally:
         server.end()
+
+
+def test_a_fleet_that_cannot_run_is_told_once_and_the_server_goes_on(tmp_path: Path) -> None:
+    person = someone_with_a_plan(tmp_path, "One")
+    _use_claude(person, person.home / "no-such-claude")
+    server = person.start("serve")
+    try:
+        server.wait_for("The fleet has stopped (exit code 78); the server goes on.")
+        assert "no-such-claude" in server.said
+        person.ok("status")
+    finally:
+        server.end()
+    assert server.child.returncode == 0
+
+
+def test_ctrl_c_ends_the_fleet_and_then_the_server(tmp_path: Path) -> None:
+    person = someone_set_up(tmp_path)
+    claude = person.home / "claude"
+    claude.write_text('#!/bin/sh\necho "99.0.0 (Claude Code)"\n')
+    claude.chmod(0o755)
+    _use_claude(person, claude)
+    server = person.start("serve")
+    try:
+        server.wait_for("fleet started")
+        launcher = int((person.folder / "launcher.lock").read_text())
+        assert process.group_is_alive(launcher)
+        assert server.interrupt() == 0
+    finally:
+        server.end()
+    assert server.said.index("fleet stopped") < server.said.index("Stopped.")
+    assert not process.group_is_alive(launcher)
+
+
+def _use_claude(person: Person, path: Path) -> None:
+    config = person.folder / "config.yaml"
+    text = config.read_text()
+    config.write_text(text.replace("orchestrator:", f"orchestrator:\n  claudePath: {path}"))

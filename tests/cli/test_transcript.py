@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from sf_mcp.cli.transcript import print_transcript, readable
-from sf_mcp.clock import utc_now
-from sf_mcp.core.identity import PERSON, SERVER
-from sf_mcp.service import open_services
+from sf_mcp.core.identity import PERSON
 from tests.cli.builders_project import someone_with_a_plan
+from tests.cli.builders_work import an_order, services_of
 
 EVENTS = [
     {"type": "system", "subtype": "init", "session_id": "x", "model": "sonnet"},
@@ -66,15 +65,9 @@ def test_the_log_of_a_session_is_found_by_its_name(tmp_path: Path) -> None:
     person = someone_with_a_plan(tmp_path, "One")
     log = tmp_path / f"{uuid.uuid4()}.jsonl"
     log.write_text("".join(json.dumps(event) + "\n" for event in EVENTS))
-    services = open_services(person.root, utc_now)
-    try:
-        order = services.dispatch.next_order(SERVER)
-        assert order is not None
-        services.sessions.started(
-            PERSON, order.session.id, pid=1, process_started="", log_path=str(log)
-        )
-    finally:
-        services.close()
+    with services_of(person) as services:
+        session = an_order(services).session
+        services.sessions.started(PERSON, session.id, pid=1, process_started="", log_path=str(log))
     assert "> Bash" in person.ok("session", "log", "worker-1").out
     raw = person.ok("session", "log", "worker-1", "--json").out
     assert [json.loads(line) for line in raw.splitlines()] == EVENTS

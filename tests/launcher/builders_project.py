@@ -233,20 +233,32 @@ class Project:
         """Return the processes of this project's Claude Code sessions that are alive now."""
         return [int(pid) for pid, _ in _processes_with(f"{self.layout.logs}/prompts/")]
 
-    def shells(self) -> list[int]:
-        """Return the processes that the sessions' shells have started and that are alive now."""
-        marked: list[int] = []
-        for entry in Path("/proc").iterdir():
-            with contextlib.suppress(OSError):
-                variables = (entry / "environ").read_bytes() if entry.name.isdigit() else b""
-                if f"SF_ROOT={self.root}".encode() in variables.split(b"\0"):
-                    marked.append(int(entry.name))
-        return [pid for pid in marked if pid not in self.claude_pids()]
+    def processes_of(self, session_id: str) -> list[int]:
+        """Return every living process that a session was or has started."""
+        return _carrying(f"SF_SESSION={session_id}")
+
+    def all_processes(self) -> list[int]:
+        """Return every living process of any session of this project."""
+        return _carrying(f"SF_ROOT={self.root}")
 
 
-def _processes_with(text: str) -> list[tuple[str, str]]:
+def _carrying(variable: str) -> list[int]:
+    if sys.platform == "darwin":
+        # There `ps` shows the environment behind the command, and there is no /proc.
+        return [int(pid) for pid, _ in _processes_with(variable, "-E")]
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        # Gone meanwhile; a zombie's environment is empty.
+        with contextlib.suppress(OSError):
+            variables = (entry / "environ").read_bytes() if entry.name.isdigit() else b""
+            if variable.encode() in variables.split(b"\0"):
+                found.append(int(entry.name))
+    return found
+
+
+def _processes_with(text: str, *options: str) -> list[tuple[str, str]]:
     listed = subprocess.run(
-        ["ps", "-axww", "-o", "pid=,stat=,command="],
+        ["ps", "-axww", *options, "-o", "pid=,stat=,command="],
         capture_output=True,
         text=True,
         check=True,

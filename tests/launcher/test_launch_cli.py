@@ -181,10 +181,16 @@ def test_an_event_is_one_plain_line() -> None:
         "kind": "sent_back",
         "actor": "steward-1",
         "subject": "M1",
-        "data": {"task": "T1", "reason": "two\nlines\x1b[31m", "nothing": None},
+        "data": {
+            "task": "T1",
+            "reason": "two\nlines\x1b[31m",
+            "nothing": None,
+            "commit": "0123456789abcdef0123456789abcdef01234567",
+            "session": "7049959b-f255-4528-8fcb-ed09a25ee15f",
+        },
     }
 
-    assert event_line(event) == "12:00:01 sent back M1 (task T1, reason two)"
+    assert event_line(event) == "12:00:01 sent back M1 (task T1, reason two, commit 0123456789ab)"
 
 
 def test_lines_go_where_they_are_told() -> None:

@@ -2,119 +2,174 @@
 
 import os
 import signal
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from launcher.rehearsal.messages import RequestKind
-from tests.launcher.builders_project import WAIT_SECONDS, call, commit, lands, running, say, worker
+from launcher.rehearsal.scripted_api import ScriptedApi
+from tests.launcher.builders_project import (
+    Project,
+    call,
+    commit,
+    lands,
+    running,
+    say,
+    worker,
+)
 from tests.launcher.client_harness import client_binary
 
+HANDS_OFF = [
+    say(call("claim_task")),
+    say(commit("half.txt", "half")),
+    say(
+        call(
+            "write_handoff",
+            progress="half.txt is there",
+            remaining="the other half",
+            next_step="write whole.txt",
+        )
+    ),
+    say(),
+]
+GOES_ON = [
+    say(call("claim_task")),
+    say(commit("whole.txt", "whole"), expect="write whole.txt"),
+    *lands("whole.txt")[2:],
+]
+FORGETS = [
+    say(call("claim_task")),
+    say(text="I think that is all."),
+    say(text="Really.", expect="no outcome yet"),
+    say(text="Truly.", expect="no outcome yet"),
+]
+SLEEPS = [
+    say(call("claim_task")),
+    say(call("Bash", command="touch begun; sleep 300; touch later", description="work")),
+]
+FILLS_UP = [
+    say(call("claim_task")),
+    say(commit("part.txt", "part")),
+    say(call("Bash", command="sleep 300", description="work"), fill=180_000),
+]
+TAKES_OVER = [
+    say(call("claim_task")),
+    say(commit("rest.txt", "rest"), expect="context was full"),
+    *lands("rest.txt")[2:],
+]
+FALLS_SILENT = [say(call("claim_task")), say(hang=60.0)]
 
-def test_a_handoff_is_taken_up_by_a_fresh_session(tmp_path: Path) -> None:
-    hands_off = [
-        say(call("claim_task")),
-        say(commit("half.txt", "half")),
-        say(
-            call(
-                "write_handoff",
-                progress="half.txt is there",
-                remaining="the other half",
-                next_step="write whole.txt",
-            )
-        ),
-        say(),
-    ]
-    goes_on = [
-        say(call("claim_task")),
-        say(commit("whole.txt", "whole"), expect="write whole.txt"),
-        *lands("whole.txt")[2:],
-    ]
-    with running(tmp_path, worker("", hands_off, goes_on)) as (project, api):
-        (task,) = project.plan({"title": "One"})
+
+class Stories:
+    """One fleet in which sessions come to many ends at the same time, each on a task of its own."""
+
+    def __init__(self, project: Project, api: ScriptedApi) -> None:
+        self.project = project
+        self.api = api
+        titles = ["Hand over", "Forget", "Get killed", "Fill up", "Fall silent", "Be stopped"]
+        tasks = project.plan(*({"title": title} for title in titles))
+        self.task = dict(zip(titles, tasks, strict=True))
         project.start_fleet("--attached")
 
-        project.wait_for_state(task, "merged")
-        project.wait_for(lambda: project.ends() == ["handed_off", "merge_requested"])
+    def sessions_of(self, title: str) -> list[dict[str, Any]]:
+        """Return the sessions on a task, oldest first."""
+        task = self.task[title]
+        return [one for one in self.project.sessions() if one["subject"] == task]
 
-        project.wait_for(lambda: (project.root / "whole.txt").exists())
-        assert (project.root / "half.txt").exists()
-        assert not api.misses
+    def ends_of(self, title: str) -> list[str]:
+        """Return how the sessions on a task have ended."""
+        return [one["end"] for one in self.sessions_of(title) if one["end"] is not None]
+
+    def wait_until_landed(self, title: str) -> None:
+        self.project.wait_for_state(self.task[title], "merged")
+
+    def begin(self, title: str) -> dict[str, Any]:
+        """Wait until the first session on a task is in its long command; return it."""
+        begun = self.project.layout.worktrees / self.task[title] / "begun"
+        self.project.wait_for(begun.exists)
+        (session,) = self.sessions_of(title)
+        return session
+
+    def misses_of(self, title: str) -> list[str]:
+        return [miss for miss in self.api.misses if title in miss]
+
+
+@pytest.fixture(scope="module")
+def stories(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stories]:
+    scripts = [
+        worker("Hand over", HANDS_OFF, GOES_ON),
+        worker("Forget", FORGETS, lands("forgotten.txt")),
+        worker("Get killed", SLEEPS, lands("killed.txt")),
+        worker("Fill up", FILLS_UP, TAKES_OVER),
+        worker("Fall silent", FALLS_SILENT, lands("silent.txt")),
+        worker("Be stopped", SLEEPS, lands("stopped.txt")),
+    ]
+    folder = tmp_path_factory.mktemp("stories")
+    with running(folder, *scripts, orchestrator={"turnTimeoutSeconds": 10}) as (project, api):
+        yield Stories(project, api)
+
+
+def test_a_killed_worker_leaves_no_process_and_another_attempt_lands(stories: Stories) -> None:
+    """Claude Code runs each command in a session of its own, which outlives a killed client."""
+    session = stories.begin("Get killed")
+    shells = stories.project.processes_of(session["id"])
+    assert len(shells) > 1
+
+    os.kill(session["pid"], signal.SIGKILL)
+    stories.project.wait_for(lambda: stories.ends_of("Get killed"))
+
+    assert stories.ends_of("Get killed")[0] == "killed"
+    assert not stories.project.processes_of(session["id"])
+    stories.wait_until_landed("Get killed")
+
+
+def test_a_stopped_session_ends_at_once_and_another_takes_its_task(stories: Stories) -> None:
+    session = stories.begin("Be stopped")
+
+    stories.project.call("stop_session", session=session["name"], reason="enough")
+    stories.project.wait_for(lambda: stories.ends_of("Be stopped"))
+
+    assert stories.ends_of("Be stopped")[0] == "stopped"
+    assert stories.sessions_of("Be stopped")[0]["end_detail"] == "enough"
+    assert not stories.project.processes_of(session["id"])
+    stories.wait_until_landed("Be stopped")
+
+
+def test_a_handoff_is_taken_up_by_a_fresh_session(stories: Stories) -> None:
+    stories.wait_until_landed("Hand over")
+    stories.project.wait_for(
+        lambda: stories.ends_of("Hand over") == ["handed_off", "merge_requested"]
+    )
+
+    stories.project.wait_for(lambda: (stories.project.root / "whole.txt").exists())
+    assert (stories.project.root / "half.txt").exists()
+    assert not stories.misses_of("Hand over")
 
 
 def test_a_worker_without_an_outcome_is_told_so_twice_and_then_counts_as_a_failure(
-    tmp_path: Path,
+    stories: Stories,
 ) -> None:
-    forgets = [
-        say(call("claim_task")),
-        say(text="I think that is all."),
-        say(text="Really.", expect="no outcome yet"),
-        say(text="Truly.", expect="no outcome yet"),
-    ]
-    with running(tmp_path, worker("", forgets, lands("a.txt"))) as (project, api):
-        (task,) = project.plan({"title": "One"})
-        project.start_fleet("--attached")
+    stories.wait_until_landed("Forget")
 
-        project.wait_for_state(task, "merged")
-
-        assert project.ends()[0] == "no_outcome"
-        assert not api.misses
+    assert stories.ends_of("Forget")[0] == "no_outcome"
+    assert not stories.misses_of("Forget")
 
 
-def test_a_killed_worker_leaves_no_process_and_another_attempt_lands(tmp_path: Path) -> None:
-    """Claude Code runs each command in a session of its own, which outlives a killed client."""
-    works = [
-        say(call("claim_task")),
-        say(call("Bash", command="touch begun; sleep 300; touch later", description="work")),
-    ]
-    with running(tmp_path, worker("", works, lands("a.txt"))) as (project, _):
-        (task,) = project.plan({"title": "One"})
-        project.start_fleet("--attached")
-        begun = project.layout.worktrees / task / "begun"
-        project.wait_for(begun.exists)
-        (pid,) = project.claude_pids()
-        shells = project.shells()
-        assert shells
+def test_a_full_context_is_taken_over_and_a_fresh_session_goes_on(stories: Stories) -> None:
+    stories.wait_until_landed("Fill up")
 
-        os.kill(pid, signal.SIGKILL)
-        project.wait_for(project.ends)
-
-        assert project.ends() == ["killed"]
-        assert not set(shells) & set(project.shells())
-        project.wait_for_state(task, "merged")
+    assert stories.ends_of("Fill up")[0] == "context_full"
+    handed_off = [event["subject"] for event in stories.project.events("handed_off")]
+    assert stories.task["Fill up"] in handed_off
+    assert not stories.misses_of("Fill up")
 
 
-def test_a_full_context_is_taken_over_and_a_fresh_session_goes_on(tmp_path: Path) -> None:
-    fills = [
-        say(call("claim_task")),
-        say(commit("half.txt", "half")),
-        say(call("Bash", command="touch begun; sleep 300", description="work"), fill=180_000),
-    ]
-    goes_on = [
-        say(call("claim_task")),
-        say(commit("whole.txt", "whole"), expect="context was full"),
-        *lands("whole.txt")[2:],
-    ]
-    with running(tmp_path, worker("", fills, goes_on)) as (project, api):
-        (task,) = project.plan({"title": "One"})
-        project.start_fleet("--attached")
+def test_a_silent_turn_is_interrupted_and_ends_as_timed_out(stories: Stories) -> None:
+    stories.wait_until_landed("Fall silent")
 
-        project.wait_for_state(task, "merged")
-
-        assert project.ends()[0] == "context_full"
-        (handoff,) = project.events("handed_off")
-        assert handoff["subject"] == task
-        assert not api.misses
-
-
-def test_a_silent_turn_is_interrupted_and_ends_as_timed_out(tmp_path: Path) -> None:
-    silent = [say(call("claim_task")), say(hang=60.0)]
-    limits = {"turnTimeoutSeconds": 10}
-    with running(tmp_path, worker("", silent, lands("a.txt")), orchestrator=limits) as (project, _):
-        (task,) = project.plan({"title": "One"})
-        project.start_fleet("--attached")
-
-        project.wait_for_state(task, "merged")
-
-        assert project.ends()[0] == "timed_out"
+    assert stories.ends_of("Fall silent")[0] == "timed_out"
 
 
 def test_a_usage_limit_parks_the_fleet_until_its_reset(tmp_path: Path) -> None:
@@ -134,22 +189,6 @@ def test_a_usage_limit_parks_the_fleet_until_its_reset(tmp_path: Path) -> None:
         # A limit is nobody's failure, and the second task was not tried.
         assert {task["state"] for task, _ in project.call("list_tasks")["tasks"]} == {"open"}
         assert api.count(RequestKind.MAIN) <= 3
-
-
-def test_a_stopped_session_ends_at_once_and_its_task_is_open_again(tmp_path: Path) -> None:
-    works = [say(call("claim_task")), say(hang=60.0)]
-    with running(tmp_path, worker("", works)) as (project, api):
-        (task,) = project.plan({"title": "One"})
-        project.start_fleet("--attached")
-        assert api.wait_until(lambda api: len(api.requests) >= 2, WAIT_SECONDS)
-        project.call("pause_fleet", reason="looking")
-
-        project.call("stop_session", session="worker-1", reason="enough")
-        project.wait_for(project.ends)
-
-        assert project.ends() == ["stopped"]
-        assert project.state(task) == "open"
-        assert not project.claude_pids()
 
 
 def test_a_client_that_does_not_reach_the_server_fails_to_start_and_makes_one_request_at_most(

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sf_mcp.core.states import PlanState
 from sf_mcp.store.database import Connection, Database
 from sf_mcp.store.events import EVENTS
 from sf_mcp.store.handoffs import HANDOFFS
@@ -101,15 +102,17 @@ def test_every_field_has_a_column_of_the_real_table(table: Table[Any], tmp_path:
     assert set(get_type_hints(table.of)) <= real
 
 
-def test_saving_changes_the_row_of_that_key_alone(tmp_path: Path) -> None:
+def test_a_change_is_of_the_row_of_that_key_and_of_those_columns_alone(tmp_path: Path) -> None:
     database = Database(tmp_path / "state.db")
     with database.write() as db:
         for name in ("P1", "P2"):
             add_plan(db, name)
-        first = PLANS.get(db, "P1")
-        assert first is not None
-        PLANS.save(db, replace(first, title="changed"))
-        assert [each.title for each in PLANS.select(db, "1 ORDER BY id")] == ["changed", "P2"]
+        first, second = PLANS.select(db, "1 ORDER BY id")
+        PLANS.change(db, "P1", {"title": "changed", "state": PlanState.ACTIVE})
+        assert PLANS.select(db, "1 ORDER BY id") == [
+            replace(first, title="changed", state=PlanState.ACTIVE),
+            second,
+        ]
 
 
 def add_plan(db: Connection, name: str) -> None:

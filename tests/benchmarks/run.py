@@ -1,0 +1,68 @@
+"""Runs the benchmarks and holds each figure to its target.
+
+    python tests/benchmarks/run.py                  all of them
+    python tests/benchmarks/run.py claim graph      these
+    python tests/benchmarks/run.py --json           as JSON
+
+Ends with 1 when a figure is over its target. Each benchmark runs in a process of its own, one after
+another: they measure time, so nothing else should be busy meanwhile.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+BENCHMARKS = {
+    "graph": "the ready set and priorities at 100,000 tasks",
+    "claim": "the claim over HTTP against the SDK's bare echo tool",
+    "commands": "`sf task ready` and `sf status` as whole processes",
+    "dispatch": "from a landing to the start of the dependent's process",
+    "rest": "memory and processor time of a server with nothing to do",
+}
+
+
+UNWANTED = {"PYTHONDONTWRITEBYTECODE", "SF_TOKEN"}
+"""Programs run with their bytecode cached, as they are when they are installed."""
+
+
+def main() -> int:
+    """Return 1 when a figure is over its target or a benchmark failed."""
+    lines = "\n".join(f"  {name:<10} {text}" for name, text in BENCHMARKS.items())
+    parser = argparse.ArgumentParser(
+        description=f"Benchmarks:\n{lines}", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    # Checked here, since argparse takes no empty list for one of its choices.
+    parser.add_argument("names", nargs="*", metavar="NAME", help="all when none is named")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args()
+    if unknown := [name for name in arguments.names if name not in BENCHMARKS]:
+        parser.error(f"There is no benchmark {unknown[0]}; there are {', '.join(BENCHMARKS)}.")
+    found: dict[str, Any] = {}
+    is_over = False
+    for name in arguments.names or BENCHMARKS:
+        if not arguments.json:
+            print(f"{name}: {BENCHMARKS[name]}", flush=True)
+        done = subprocess.run(
+            [sys.executable, "-m", f"tests.benchmarks.{name}"]
+            + (["--json"] if arguments.json else []),
+            cwd=ROOT,
+            env={name: value for name, value in os.environ.items() if name not in UNWANTED},
+            stdout=subprocess.PIPE if arguments.json else None,
+            text=True,
+        )
+        is_over = is_over or done.returncode != 0
+        if arguments.json:
+            found[name] = json.loads(done.stdout or "null")
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+    return 1 if is_over else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""A worker's side, done on the state itself: the session that the terminal's commands are about."""
+
+import os
+import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sf_mcp.clock import utc_now
+from sf_mcp.core.identity import SERVER, Caller
+from sf_mcp.core.models import Role
+from sf_mcp.service import Services, open_services
+from sf_mcp.service.dispatch import WorkOrder
+from tests.cli.builders_project import Person
+
+
+@contextmanager
+def services_of(person: Person) -> Generator[Services]:
+    services = open_services(person.root, utc_now)
+    try:
+        yield services
+    finally:
+        services.close()
+
+
+def an_order(services: Services) -> WorkOrder:
+    """The next session that the server wants started."""
+    order = services.dispatch.next_order(SERVER)
+    assert order is not None
+    return order
+
+
+def caller_of(order: WorkOrder) -> Caller:
+    session = order.session
+    return Caller(role=session.role, name=session.name, session_id=session.id)
+
+
+def someone_hands_in(person: Person, text: str) -> None:
+    """Have a worker claim the next task, commit `new.txt` with this text, and ask for its merge."""
+    with services_of(person) as services:
+        order = an_order(services)
+        assert order.session.role is Role.WORKER
+        Path(order.cwd, "new.txt").write_text(text)
+        for words in (["add", "--all"], ["commit", "--quiet", "-m", "done"]):
+            env = {**os.environ, **person.environment, **order.environment}
+            subprocess.run(["git", *words], cwd=order.cwd, env=env, check=True, timeout=30)
+        facts = services.work.merge_facts(caller_of(order), "")
+        services.requests.open_request(
+            caller_of(order),
+            commit=facts.commit,
+            base=facts.base,
+            branch=facts.branch,
+            summary="Adds a file.",
+        )
+
+
+def someone_asks(person: Person, question: str) -> None:
+    """Have a worker claim the next task and ask."""
+    with services_of(person) as services:
+        services.questions.ask_director(
+            caller_of(an_order(services)), question=question, options=("yes", "no"), context="C"
+        )

@@ -1,0 +1,59 @@
+"""`sf mr` and `sf question`: what a person decides from the terminal."""
+
+from pathlib import Path
+
+from tests.cli.builders_project import someone_with_a_plan
+from tests.cli.builders_work import someone_asks, someone_hands_in
+
+
+def test_a_merge_request_is_shown_with_its_changes_and_approved(tmp_path: Path) -> None:
+    person = someone_with_a_plan(tmp_path, "One")
+    assert person.ok("mr", "list").out == "No merge request is under way.\n"
+    someone_hands_in(person, "first\x1b[31m\nlast\n")
+    assert "M1  T1" in person.ok("mr", "list").out
+    assert "Adds a file." in person.ok("mr", "show", "M1").out
+    diff = person.ok("mr", "show", "T1", "--diff").out
+    assert "+first[31m\n+last\n" in diff
+    page = person.ok("mr", "show", "M1", "--diff", "--json").json
+    assert (page["files"], page["next_start"]) == (["new.txt"], None)
+    other = person.sf("mr", "approve", "M1", "--commit", "0" * 40)
+    assert (other.code, "is pinned to" in other.err) == (1, True)
+    assert person.ok("mr", "approve", "M1").out.startswith("M1 is approved at ")
+    assert "person approved" in person.ok("mr", "show", "M1").out
+
+
+def test_a_long_diff_is_printed_whole(tmp_path: Path) -> None:
+    person = someone_with_a_plan(tmp_path, "One")
+    lines = [
+        f"line {number} is as long as lines of source code often are" for number in range(4000)
+    ]
+    someone_hands_in(person, "\n".join(lines) + "\n")
+    diff = person.ok("mr", "show", "M1", "--diff").out.splitlines()
+    assert [line[1:] for line in diff if line.startswith("+line")] == lines
+
+
+def test_rejected_work_is_open_again_with_the_reason(tmp_path: Path) -> None:
+    person = someone_with_a_plan(tmp_path, "One")
+    someone_hands_in(person, "text\n")
+    assert person.sf("mr", "reject", "M1").code == 2
+    done = person.ok("mr", "reject", "M1", "--reason", "Handle the empty list.")
+    assert done.out == "M1 is sent back; T1 is open again\n"
+    assert "Handle the empty list." in person.ok("task", "show", "T1").out
+    assert [view["request"]["id"] for view in person.ok("mr", "list", "--all", "--json").json] == [
+        "M1"
+    ]
+
+
+def test_a_question_is_answered_once(tmp_path: Path) -> None:
+    person = someone_with_a_plan(tmp_path, "One")
+    assert person.ok("question", "list").out == "No question is open.\n"
+    someone_asks(person, "Which table?")
+    listed = person.ok("question", "list").out
+    assert "Q1 about T1 (open): Which table?" in listed
+    assert "    - yes" in listed
+    assert "Which table?" in person.ok("status").out
+    answered = person.ok("question", "answer", "Q1", "-", "--json", stdin="The old one.\n")
+    assert answered.json["answer"] == "The old one."
+    again = person.sf("question", "answer", "Q1", "--", "-no")
+    assert (again.code, "answered" in again.err) == (1, True)
+    assert "person: The old one." in person.ok("question", "list", "--all").out

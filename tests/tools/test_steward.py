@@ -1,0 +1,188 @@
+"""A steward's review, from claim to decision, through its tools."""
+
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from sf_mcp.core.models import EndKind, MergeRequest, Role
+from sf_mcp.core.states import MergeState, TaskState
+from sf_mcp.service.drafts import TaskDraft
+from tests.builders import (
+    Project,
+    a_merge_request,
+    a_project,
+    a_steward,
+    a_task,
+    a_worker,
+    some_tasks,
+)
+from tests.web.builders_server import (
+    ERAS,
+    Served,
+    Tools,
+    a_reviewer,
+    in_memory,
+    over_http,
+    served,
+)
+
+pytestmark = pytest.mark.anyio
+
+REVIEWED = "checks: []\n"
+DECIDE = "End your turn now."
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Served]:
+    with served(tmp_path_factory.mktemp("served"), config=REVIEWED) as one:
+        yield one
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return a_project(tmp_path, config=REVIEWED)
+
+
+def _a_request(project: Project, files: dict[str, str | None] | None = None) -> MergeRequest:
+    draft = TaskDraft(title="Add a parser", description="Why.", acceptance=("it parses",))
+    (task,) = some_tasks(project, draft)
+    request = a_merge_request(project, task, files)
+    # Builds and checks the candidate; it waits for a steward then.
+    project.run_train()
+    return request
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_a_steward_reads_and_approves_and_the_work_lands(server: Served, mode: str) -> None:
+    project = server.project
+    request = _a_request(project, {f"src/{mode}.py": "one\ntwo\n"})
+    steward = a_steward(project, request)
+    async with over_http(server, Role.STEWARD, steward.token, mode) as client:
+        tools = Tools(client)
+        brief = await tools("claim_review", use_id="u1")
+        assert (brief["merge_request"], brief["task"]) == (request.id, request.task_id)
+        assert (brief["intent"], brief["acceptance"]) == ("Why.", ["it parses"])
+        assert (brief["summary"], brief["commit"]) == ("done", request.commit)
+        assert brief["changed_files"] == [f"src/{mode}.py"]
+        assert "+one\n+two\n" in brief["diff"]
+        assert brief["next_start"] is None
+        assert Path(brief["worktree"]) == steward.cwd
+        assert (steward.cwd / f"src/{mode}.py").read_text() == "one\ntwo\n"
+
+        approved = await tools("approve_merge", use_id="u2", reason="It parses.")
+        assert approved == {"outcome": f"{request.id} is approved.", "next_step": DECIDE}
+        assert await tools("approve_merge", use_id="u2", reason="It parses.") == approved
+        words = await tools.refused("approve_merge", use_id="u3", reason="Again.")
+        assert words.startswith("Error executing tool approve_merge: [stale_lease] ")
+    steward.end()
+    project.run_train()
+    assert project.request(request.id).state is MergeState.LANDED
+    assert project.task(request.task_id).state is TaskState.MERGED
+
+
+async def test_the_pages_of_a_long_diff_are_the_whole_diff(project: Project) -> None:
+    text = "".join(f'{number}: "quoted\\" and naïve ✓"\n' for number in range(800))
+    request = _a_request(project, {"src/long.py": text, "src/app.py": "none\n"})
+    steward = a_steward(project, request)
+    async with in_memory(project, steward.caller) as client:
+        tools = Tools(client)
+        page = await tools("claim_review")
+        diff, pages = page["diff"], 1
+        while page["next_start"] is not None:
+            page = await tools("claim_review", start=page["next_start"])
+            diff, pages = diff + page["diff"], pages + 1
+    assert pages > 3
+    whole = project.forge.diff(request.base, request.commit, start=0, max_bytes=10**7)
+    assert whole.next_start is None
+    assert diff == whole.text
+
+
+@pytest.mark.parametrize("start", [-1, 10**9, 10**30])
+async def test_a_page_that_is_not_there_is_empty_or_refused(project: Project, start: int) -> None:
+    steward = a_steward(project, _a_request(project))
+    async with in_memory(project, steward.caller) as client:
+        result = await client.call_tool("claim_review", {"start": start})
+        if result.is_error:
+            assert "[invalid_input]" in str(result.content)
+        else:
+            assert result.structured_content is not None
+            assert result.structured_content["next_start"] is None
+
+
+async def test_work_that_is_sent_back_carries_the_reason_to_the_next_worker(
+    project: Project,
+) -> None:
+    request = _a_request(project)
+    steward = a_steward(project, request)
+    async with in_memory(project, steward.caller) as client:
+        tools = Tools(client)
+        words = await tools.refused("send_back", reason="  ")
+        assert "[invalid_input] Sending work back needs a reason. Say what must change" in words
+        done = await tools("send_back", reason="src/app.py:3 drops the sign.")
+        assert done["outcome"] == f"{request.task_id} goes back to a worker."
+    steward.end()
+    assert project.request(request.id).state is MergeState.SENT_BACK
+    worker = a_worker(project, request.task_id, with_worktree=True)
+    async with in_memory(project, worker.caller) as client:
+        brief = await Tools(client)("claim_task")
+    (note,) = brief["repair_notes"]
+    assert note == f"{steward.session.name} asks for changes\nsrc/app.py:3 drops the sign."
+
+
+async def test_what_a_steward_escalates_waits_for_the_person(project: Project) -> None:
+    request = _a_request(project)
+    steward = a_steward(project, request)
+    async with in_memory(project, steward.caller) as client:
+        done = await Tools(client)("escalate", note="It changes the licence.")
+        assert done["outcome"] == f"{request.id} waits for the person."
+    steward.end()
+    project.run_train()
+    assert project.request(request.id).state is MergeState.OPEN
+    assert project.request(request.id).is_escalated
+
+
+async def test_a_steward_cannot_decide_on_another_merge_request(project: Project) -> None:
+    first = _a_request(project, {"a.txt": "1\n"})
+    second = _a_request(project, {"b.txt": "1\n"})
+    steward = a_reviewer(project, second)
+    async with in_memory(project, steward.caller) as client:
+        # Extra arguments are none of the tool's.
+        await client.call_tool("approve_merge", {"reason": "ok", "merge_request": first.id})
+    with project.services.workspace.read() as tx:
+        rows = tx.db.execute("SELECT merge_request_id FROM reviews").fetchall()
+    assert [row[0] for row in rows] == [second.id]
+
+
+async def test_after_its_session_was_given_up_a_steward_decides_nothing(project: Project) -> None:
+    request = _a_request(project)
+    steward = a_steward(project, request)
+    steward.end(EndKind.KILLED)
+    async with in_memory(project, steward.caller) as client:
+        tools = Tools(client)
+        for tool, arguments in (
+            ("claim_review", {}),
+            ("approve_merge", {"reason": "ok"}),
+            ("send_back", {"reason": "no"}),
+            ("escalate", {"note": "hm"}),
+        ):
+            words = await tools.refused(tool, **arguments)
+            assert words.startswith(f"Error executing tool {tool}: [stale_lease] "), words
+    assert project.request(request.id).state is MergeState.OPEN
+
+
+async def test_a_review_of_nothing_to_merge_shows_the_reason(project: Project) -> None:
+    worker = a_worker(project, a_task(project), with_worktree=True)
+    request = worker.request_merge(no_changes_reason="It was there already.")
+    worker.end()
+    project.run_train()
+    steward = a_steward(project, request)
+    async with in_memory(project, steward.caller) as client:
+        tools = Tools(client)
+        brief = await tools("claim_review")
+        assert brief["no_changes_reason"] == "It was there already."
+        assert (brief["changed_files"], brief["diff"]) == ([], "")
+        await tools("approve_merge", reason="True.")
+    steward.end()
+    project.run_train()
+    assert project.task(request.task_id).state is TaskState.CLOSED
