@@ -42,7 +42,8 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
         caller = boundary.caller()
         if question:
             one = await boundary.ask(lambda: services.questions.get_question(caller, question))
-            return QuestionList(questions=[_question(one, TEXT_CHARACTERS)])
+            shown_whole = QuestionList(questions=[_question(one, TEXT_CHARACTERS)])
+            return fitted(shown_whole, note="Shortened: `sf question list --all` has all of it.")
         found = await boundary.ask(
             lambda: services.questions.list_questions(caller, all=all, after=after)
         )

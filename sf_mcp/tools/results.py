@@ -305,6 +305,7 @@ class QuestionList(BaseModel):
 
     questions: list[QuestionLine]
     next_after: str = Field(default="", description="Pass as `after` for the next page.")
+    note: str = ""
 
 
 class MergeLine(BaseModel):

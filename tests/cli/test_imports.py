@@ -11,9 +11,14 @@ GIT = "sf_mcp.git"
 
 
 TELL = """
-import sys
-sys.addaudithook(lambda event, told: event == "import" and print(told[0], file=sys.stderr))
+import os, sys
 from sf_mcp.cli import main
+
+def tell(*_):
+    print(*sys.modules, file=sys.stderr, flush=True)
+    os.kill(os.getpid(), 9)
+
+os._exit = sys.exit = tell  # `main` ends the process in one of these ways
 main()
 """
 
@@ -26,7 +31,7 @@ def _imported(person: Person, *words: str) -> set[str]:
         capture_output=True,
         text=True,
         timeout=30,
-        check=True,
+        check=False,
     )
     return set(done.stderr.split())
 

@@ -17,12 +17,12 @@ SUITE = ["python3", "-m", "unittest", "-q"]
 
 @dataclass
 class Recording:
-    """Every value that the target branch was seen to have, oldest first."""
+    """Values that the target branch was seen to have, oldest first, looked at from outside."""
 
     values: list[str] = field(default_factory=list[str])
 
     def watch(self, ref: Path, over: threading.Event) -> None:
-        """Read the ref again and again; a landing takes far longer than one look."""
+        """Read the ref again and again; of two landings in one moment only the second is seen."""
         while not over.wait(0.005):
             try:
                 value = ref.read_text().strip()
@@ -39,7 +39,10 @@ class Rehearsed:
     folder: Path
     outcome: dict[str, Any]
     printed: str
+    seen: list[str]
+    """What the test saw the target branch at while the story ran."""
     targets: list[str]
+    """Every value it ever had, as git itself wrote it down."""
     left_running: list[str]
 
     @property
@@ -76,7 +79,8 @@ def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Rehearsed:
         folder=folder,
         outcome=json.loads(done.stdout),
         printed=done.stderr,
-        targets=recording.values,
+        seen=recording.values,
+        targets=_written_by_git(ref),
         left_running=left,
     )
 
@@ -85,6 +89,12 @@ def test_everything_the_story_expects_has_held(rehearsed: Rehearsed) -> None:
     failed = [finding for finding in rehearsed.outcome["findings"] if not finding["held"]]
     assert failed == []
     assert set(rehearsed.outcome["tasks"].values()) == {"merged"}
+
+
+def test_git_wrote_down_every_value_that_the_test_saw(rehearsed: Rehearsed) -> None:
+    written = iter(rehearsed.targets)
+    assert len(rehearsed.seen) > 2
+    assert all(value in written for value in rehearsed.seen)
 
 
 def test_every_value_the_target_branch_ever_had_passes_the_suite(
@@ -131,6 +141,14 @@ def test_the_persons_checkout_ends_on_the_last_value_and_is_clean(rehearsed: Reh
 
 def test_no_process_is_left_behind(rehearsed: Rehearsed) -> None:
     assert rehearsed.left_running == []
+
+
+def _written_by_git(ref: Path) -> list[str]:
+    """Return the values of a ref's log: what it was made with, and what each move made it."""
+    forge = ref.parents[2]
+    lines = (forge / "logs" / ref.relative_to(forge)).read_text().splitlines()
+    old = lines[0].split(" ")[0]
+    return [*([] if set(old) == {"0"} else [old]), *(line.split(" ")[1] for line in lines)]
 
 
 def _git(rehearsed: Rehearsed, *arguments: str) -> str:

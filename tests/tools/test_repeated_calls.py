@@ -90,9 +90,9 @@ async def test_a_repeated_end_of_the_work_is_answered_as_the_first_time(
         first = await tools(tool, use_id="u", **arguments)
         # Not even looked at again: the files of the next session are not this one's.
         write(worker.cwd, {"b.txt": "2\n"})
-        snapshots = project.forge.refs("refs/stoneforge/snapshots/")
+        snapshots = project.forge.refs_below("refs/stoneforge/snapshots/")
         assert await tools(tool, use_id="u", **arguments) == first
-        assert project.forge.refs("refs/stoneforge/snapshots/") == snapshots
+        assert project.forge.refs_below("refs/stoneforge/snapshots/") == snapshots
 
 
 async def test_calls_of_one_tool_use_that_arrive_together_have_one_effect(
@@ -157,7 +157,7 @@ async def test_without_an_id_what_ends_the_work_is_done_once(project: Project) -
         await tools("request_merge", summary="done")
         words = await tools.refused("request_merge", summary="done")
         assert words.startswith("Error executing tool request_merge: [stale_lease] ")
-        assert "merge_requested" in words
+        assert "merge requested (M1)" in words
     assert count(project, "merge_requests") == 1
 
 
