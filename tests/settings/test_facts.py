@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -6,7 +7,7 @@ import pytest
 
 from sf_mcp.core.errors import ConfigInvalid
 from sf_mcp.settings import QuickFacts, Settings, load, quick_facts
-from sf_mcp.settings.facts import SECTIONS
+from sf_mcp.settings.facts import KEPT_NAME, SECTIONS
 
 
 def a_file(folder: Path, text: str) -> Path:
@@ -87,3 +88,30 @@ def test_quick_facts_do_not_import_pydantic(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout.strip() == "('tests',) False"
+
+
+def test_kept_facts_hold_until_the_file_changes(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("merge: {targetBranch: main}\n")
+    long_ago = 1_700_000_000
+    os.utime(path, (long_ago, long_ago))
+    first = quick_facts(path)
+    kept = path.with_name(KEPT_NAME)
+    assert kept.exists()
+    assert quick_facts(path) == first
+    path.write_text("merge: {targetBranch: next}\n")
+    assert quick_facts(path).target_branch == "next"
+    kept.write_text("{damaged")
+    assert quick_facts(path).target_branch == "next"
+
+
+def test_facts_of_a_file_written_a_moment_ago_are_not_trusted(tmp_path: Path) -> None:
+    """Two writes within one tick of the file system's clock look like one."""
+    path = tmp_path / "config.yaml"
+    path.write_text("merge: {targetBranch: main}\n")
+    quick_facts(path)
+    seen = path.stat()
+    path.write_text("merge: {targetBranch: next}\n")
+    os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    os.utime(path.with_name(KEPT_NAME), ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    assert quick_facts(path).target_branch == "next"

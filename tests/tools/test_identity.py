@@ -100,9 +100,7 @@ def test_the_token_of_a_session_that_has_ended_is_refused(server: Served, role: 
     session = a_session_of(server.project, role)
     path = f"/{role.value}/mcp"
     assert _list_tools(server, path, session.token).status == 200
-    server.project.services.sessions.ended(
-        PERSON, session.session.id, kind=EndKind.DONE, detail=""
-    )
+    server.project.services.sessions.ended(PERSON, session.session.id, kind=EndKind.DONE, detail="")
     answer = _list_tools(server, path, session.token)
     assert (answer.status, answer.json["code"]) == (401, "unauthorized")
     assert server.ask("list_plans", token=session.token).status == 401

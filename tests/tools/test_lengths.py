@@ -57,9 +57,7 @@ def _a_huge_task(project: Project, words: str) -> TaskDraft:
         description=_of(100_000, words),
         acceptance=[_of(499, f"{number} criterion ") for number in range(50)],
         paths=[_of(499, f"path{number}/") for number in range(50)],
-        depends_on=some_tasks(
-            project, *(TaskDraft(title=_of(500, "before ")) for _ in range(60))
-        ),
+        depends_on=some_tasks(project, *(TaskDraft(title=_of(500, "before ")) for _ in range(60))),
     )
 
 
@@ -212,7 +210,7 @@ async def test_a_review_of_huge_work_is_short_and_says_where_the_rest_is(tmp_pat
 
 
 async def test_a_long_check_log_is_cut_to_its_end(tmp_path: Path) -> None:
-    noise = "python3 -c \"print(chr(92) * 9_000); raise SystemExit(1)\""
+    noise = 'python3 -c "print(chr(92) * 9_000); raise SystemExit(1)"'
     checks = [{"name": f"check {number}", "run": noise} for number in range(4)]
     project = a_project(tmp_path, config=json.dumps({"checks": checks}))
     worker = a_worker(project, a_task(project), with_worktree=True)

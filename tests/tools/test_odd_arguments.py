@@ -25,14 +25,10 @@ pytestmark = pytest.mark.anyio
 
 TEXTS = {
     "empty": "",
-    "blank": " \n\t",
     "NUL": "a\0b",
     "a lone surrogate": "a\ud800b",
     "too long": "x" * 100_001,
-    "another id": "T999",
-    "an option": "--upload-pack=touch /tmp/x",
-    "a way out": "../../etc/passwd",
-    "SQL": "'; DROP TABLE tasks; --",
+    "an option": "--upload-pack=../../x",
     "a shell": "$(touch /tmp/x) `id` ; rm -rf .",
     "a huge id": "T" + "9" * 5_000,
 }
@@ -94,9 +90,9 @@ async def test_no_argument_makes_a_tool_fail(
                 continue  # waits for its answer; its texts are checked like those of the others
             result = await client.call_tool(tool.name, arguments)
             said = text_of(result)
-            assert (
-                not result.is_error or REFUSAL.fullmatch(said) or WRONG_ARGUMENT.match(said)
-            ), said[:500]
+            assert not result.is_error or REFUSAL.fullmatch(said) or WRONG_ARGUMENT.match(said), (
+                said[:500]
+            )
     # Nobody is locked out by any of it.
     assert project.services.queries.list_tasks(PERSON).total >= 0
     a_person_token(project)

@@ -141,9 +141,7 @@ async def test_a_refused_call_may_be_made_again_with_its_id(project: Project) ->
     worker = a_worker(project, a_task(project), with_worktree=True)
     async with in_memory(project, worker.caller) as client:
         tools = Tools(client)
-        assert "[invalid_input]" in await tools.refused(
-            "request_merge", use_id="u", summary="done"
-        )
+        assert "[invalid_input]" in await tools.refused("request_merge", use_id="u", summary="done")
         worker.commit({"a.txt": "1\n"})
         await tools("request_merge", use_id="u", summary="done")
 

@@ -123,7 +123,9 @@ async def test_every_tool_says_what_it_does_and_whether_it_changes_anything(
             assert tool.description, name
             assert tool.annotations is not None, name
             assert tool.annotations.read_only_hint is (name in LOOKING), name
-            assert tool.annotations.destructive_hint in ((True,) if name in ENDING else (None, False))
+            assert tool.annotations.destructive_hint in (
+                (True,) if name in ENDING else (None, False)
+            )
             assert tool.annotations.idempotent_hint is True, name
             assert tool.annotations.open_world_hint is False, name
             assert tool.output_schema is not None, name
