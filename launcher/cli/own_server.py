@@ -30,7 +30,7 @@ def running_server(layout: Layout) -> Generator[None]:
     if connect(layout.root) is not None:
         yield
         return
-    log_path = layout.logs / "server.log"
+    log_path = layout.logs / "server-output.log"
     try:
         log_path.parent.mkdir(parents=True, exist_ok=True)
         log = log_path.open("wb")

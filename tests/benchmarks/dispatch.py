@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def measure() -> list[Figure]:
             path.name: float(path.read_text()) for path in starts.iterdir() if path.read_text()
         }
         landed, chosen = times(project, LANDED), times(project, CHOSEN)
-        links = list(zip(ids, ids[1:], strict=False))[WARM_UP:]
+        links = list(pairwise(ids))[WARM_UP:]
     name = "landed → dependent's process started"
     return [
         *figures_of(name, [started[after] - landed[before] for before, after in links], MOST_MS),
