@@ -16,6 +16,8 @@ START_SECONDS = 30.0
 LOOK_SECONDS = 0.05
 STOP_SECONDS = 15.0
 LOG_TAIL = 2000
+OUTPUT_LOG = "server-output.log"
+"""What it prints; its own log, `server.log`, is another file."""
 SERVE = (sys.executable, "-m", "sf_mcp.cli", "serve", "--no-fleet")
 
 
@@ -30,7 +32,7 @@ def running_server(layout: Layout) -> Generator[None]:
     if connect(layout.root) is not None:
         yield
         return
-    log_path = layout.logs / "server-output.log"
+    log_path = layout.logs / OUTPUT_LOG
     try:
         log_path.parent.mkdir(parents=True, exist_ok=True)
         log = log_path.open("wb")
@@ -55,7 +57,7 @@ def _wait(child: "Popen[bytes]", layout: Layout) -> None:
         if connect(layout.root) is not None:
             return
         time.sleep(LOOK_SECONDS)
-    said = (layout.logs / "server.log").read_text("utf-8", "replace").strip()[-LOG_TAIL:]
+    said = (layout.logs / OUTPUT_LOG).read_text("utf-8", "replace").strip()[-LOG_TAIL:]
     raise ServerUnreachable(
         f"The server did not start: {said or 'it said nothing'}",
         remedy="Run `sf serve --no-fleet` to see why.",

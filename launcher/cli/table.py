@@ -110,7 +110,10 @@ def _headline(overview: Overview, address: str) -> Text:
 def _sessions(overview: Overview, now: datetime) -> RenderableType:
     sessions = overview["sessions"]
     if not sessions:
-        return Text("No session runs: there is nothing to do.", style="dim")
+        idle = not overview["ready"] and not overview["paused"]
+        return Text(
+            "No session runs: there is nothing to do." if idle else "No session runs.", style="dim"
+        )
     table = Table(expand=True, box=None, pad_edge=False)
     for name in ("session", "on", "state", "heard", "context"):
         table.add_column(name, no_wrap=True)

@@ -41,7 +41,7 @@ def test_a_dirty_checkout_is_left_alone_while_the_task_is_truly_merged(tmp_path:
     line = project.services.fleet.fleet_status(PERSON).target
     assert line.commit == project.target
     assert line.checkout.startswith("2 commits behind: ")
-    assert "src/app.py" in line.checkout
+    assert "has uncommitted changes in src/app.py; commit or stash them" in line.checkout
     # Cleaned up, and caught up with the command that was given.
     git(project.root, "checkout", "--quiet", "--", "src/app.py")
     subprocess.run(["/bin/sh", "-c", line.remedy], check=True, timeout=30, capture_output=True)
