@@ -23,6 +23,8 @@ LEASE_LOOK_SECONDS = 5.0
 FILE_LOOK_SECONDS = 3.0
 RETRY_SECONDS = 10.0
 FIRST_RETRY_SECONDS = 0.1
+LONGEST_WAIT_SECONDS = 3600.0
+"""For a commit, which wakes at once."""
 
 
 async def run_loops(services: Services) -> None:
@@ -32,6 +34,7 @@ async def run_loops(services: Services) -> None:
         group.start_soon(_leases, services)
         group.start_soon(_train, services, news)
         group.start_soon(_watch_files, services, news)
+        group.start_soon(_stock, services)
 
 
 async def _guarded(work: Callable[[], object]) -> bool:
@@ -90,6 +93,15 @@ async def _train(services: Services, news: "_News") -> None:
         failures = 0
         if not did_something:
             await news.wait_beyond(seen, seconds)
+
+
+async def _stock(services: Services) -> None:
+    """Keep the next new task's worktree checked out ahead of it."""
+    while True:
+        if await _guarded(services.work.stock):
+            await services.notices.wait(LONGEST_WAIT_SECONDS)
+        else:
+            await anyio.sleep(RETRY_SECONDS)
 
 
 class _News:

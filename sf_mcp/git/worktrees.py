@@ -25,6 +25,7 @@ from sf_mcp.git.locks import wait_until_quiet
 from sf_mcp.git.records import Record, Records, branch_name, existing_branch
 from sf_mcp.git.repository import Repository
 from sf_mcp.git.snapshots import admin_dir, snapshot, snapshot_files
+from sf_mcp.git.spare import SPARE, Spare
 from sf_mcp.git.status import head, status
 
 CHECKOUT_TIMEOUT_SECONDS = 600.0
@@ -66,6 +67,9 @@ class Worktrees:
         self.target = target
         self._now = clock
         self._records = Records(forge)
+        self._spare = Spare(
+            self.path(SPARE), self._admin(SPARE), timeout_seconds=CHECKOUT_TIMEOUT_SECONDS
+        )
 
     def path(self, name: str) -> Path:
         """Return where the worktree of a task, or the detached one called `name`, lies."""
@@ -185,6 +189,22 @@ class Worktrees:
         )
         return path
 
+    @property
+    def has_spare(self) -> bool:
+        """Whether the next new task's worktree is checked out already."""
+        return self._spare.is_whole
+
+    def make_spare(self, commit: Oid) -> None:
+        """Check out, at `commit` or near it, what becomes the next new task's worktree.
+
+        Raises:
+            GitRefused: there is no such commit, or git cannot write the files.
+        """
+        with self._spare.lock:
+            if not self._spare.is_whole:
+                self.detached(SPARE, commit)
+                self._spare.vouch()
+
     def remove_detached(self, name: str) -> None:
         """Remove a worktree that `detached` made, with all that is in it."""
         if re.fullmatch(r"[A-Z]+[0-9]+", name):
@@ -211,7 +231,8 @@ class Worktrees:
         self._forget_admin(task_id)
         if branch is None or tip is None:
             branch = branch_name(task_id, title)
-            self._add(path, branch, base=base)
+            if not self._spare.become(path, self._admin(task_id), branch, base):
+                self._add(path, branch, base=base)
             return Record(branch=branch, base=base), True
         self._add(path, branch, base=None)
         pinned = pinned or self.forge.merge_base(tip, base) or base

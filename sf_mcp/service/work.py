@@ -16,6 +16,7 @@ from pathlib import Path
 from sf_mcp import process
 from sf_mcp.core.errors import ConfigInvalid, GitRefused, InvalidInput, StoneforgeError
 from sf_mcp.core.identity import SERVER, Caller
+from sf_mcp.core.layout import STATE_FOLDER
 from sf_mcp.core.models import (
     EndKind,
     MergeRequest,
@@ -151,6 +152,15 @@ class WorkService:
                 tx.edit_task(tasks.get(tx.db, task.id), branch=worktree.branch, base=worktree.base)
         return worktree
 
+    def stock(self) -> None:
+        """Keep a worktree at hand for the next task that has none."""
+        if self._worktrees.has_spare:
+            return
+        with self._workspace.read() as tx:
+            is_wanted = tasks.is_any_unstarted(tx.db)
+        if is_wanted:
+            self._worktrees.make_spare(self._target.head())
+
     def claim(self, caller: Caller) -> tuple[Brief, Path | None]:
         """Claim a task; return its brief with the worktree, or None if that must be prepared."""
         brief = self._claims.claim_task(caller)
@@ -217,9 +227,26 @@ class WorkService:
                 remedy="Commit your work; or, if there is rightly nothing to change, say why in "
                 "no_changes_reason.",
             )
+        self._refuse_own_rules(seen.head)
         return MergeFacts(
             commit=seen.head, base=worktree.base, branch=worktree.branch, is_empty=is_empty
         )
+
+    def _refuse_own_rules(self, commit: Oid) -> None:
+        """Refuse work that changes the fleet's own rules, such as which checks must pass."""
+        base = self._forge.merge_base(self._target.head(), commit)
+        mine = [
+            path
+            for path in (self._forge.changed_paths(base, commit) if base else ())
+            if path.split("/", 1)[0] == STATE_FOLDER
+        ]
+        if mine:
+            raise InvalidInput(
+                f"The branch changes {', '.join(mine[:5])}: the fleet's own rules are the person's.",
+                remedy="Take those changes back with a commit (`git checkout origin/"
+                f"{self._target.branch} -- {STATE_FOLDER}` or `git rm`), and ask_director for "
+                "what you need.",
+            )
 
     def _held_task(self, caller: Caller) -> Task:
         with self._workspace.write(caller) as tx:

@@ -133,6 +133,12 @@ def reserved(db: sqlite3.Connection) -> list[Task]:
     return TASKS.select(db, "reserved_for IS NOT NULL AND state = 'open' ORDER BY number")
 
 
+def is_any_unstarted(db: sqlite3.Connection) -> bool:
+    """Return whether there is a task that will need a branch of its own and has none yet."""
+    row = db.execute("SELECT 1 FROM tasks WHERE state = 'open' AND branch IS NULL LIMIT 1")
+    return row.fetchone() is not None
+
+
 def declared_paths(db: sqlite3.Connection) -> list[tuple[TaskId, str, tuple[str, ...]]]:
     """Return id, title and declared paths of the tasks that are being worked on and declare any."""
     rows = db.execute(

@@ -6,8 +6,18 @@ import pytest
 
 from sf_mcp.core.identity import PERSON
 from sf_mcp.core.states import MergeState, PlanState, TaskState
+from sf_mcp.git.snapshots import list_snapshots
 from sf_mcp.service.drafts import TaskDraft
-from tests.builders import a_merge_request, a_plan, a_project, a_task, a_worker, git, some_tasks
+from tests.builders import (
+    a_merge_request,
+    a_plan,
+    a_project,
+    a_task,
+    a_worker,
+    git,
+    some_tasks,
+    write,
+)
 from tests.service.builders_landing import (
     config,
     content,
@@ -134,6 +144,25 @@ def test_a_task_that_something_urgent_waits_for_lands_as_urgently(tmp_path: Path
     requests = [a_merge_request(project, task) for task in tasks]
     project.run_train()
     assert landed(project) == [requests[1].id, requests[0].id]
+
+
+def test_files_that_were_not_committed_are_kept_when_the_worktree_goes(tmp_path: Path) -> None:
+    """Known defect 26: the worktree was removed by force and the branch deleted with it."""
+    project = a_project(tmp_path)
+    worker = a_worker(project, a_task(project), with_worktree=True)
+    pinned = worker.commit({"a": "a\n"})
+    request = worker.request_merge()
+    worker.end()
+    # After the last look at the files: only the removal itself can still keep them.
+    write(worker.cwd, {"a": "an afterthought\n", "never added": "mine\n"})
+    project.run_train()
+    assert project.request(request.id).state is MergeState.LANDED
+    assert content(project, "a") == "a"
+    assert not worker.cwd.exists()
+    assert project.forge.head_of(f"refs/heads/{request.branch}") == pinned
+    kept = list_snapshots(project.forge, request.task_id)[-1].commit
+    assert content(project, "a", at=kept) == "an afterthought"
+    assert content(project, "never added", at=kept) == "mine"
 
 
 # -- what stops them -------------------------------------------------------------------------------

@@ -12,15 +12,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    Bundle,
-    RuleBasedStateMachine,
-    consumes,
-    initialize,
-    invariant,
-    multiple,
-    rule,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from sf_mcp.core.errors import StoneforgeError
 from sf_mcp.core.graph import TaskGraph
@@ -43,6 +35,8 @@ from sf_mcp.service.transaction import Transaction
 from sf_mcp.store import landings, leases, merge_requests, questions, sessions, tasks
 from tests.builders import Project, a_project
 
+PICK = st.integers(0, 999)
+"""Stands for one of whatever there is at that moment."""
 TABLES = ("plans", "tasks", "dependencies", "sessions", "leases", "questions", "merge_requests")
 CONFIG = """
 checks: []
@@ -53,9 +47,6 @@ agents: {director: {headlessAfterSeconds: 60}}
 
 class Fleet(RuleBasedStateMachine):
     """A fleet whose sessions, people and clock do whatever comes to their mind."""
-
-    task_ids = Bundle("task_ids")
-    session_ids = Bundle("session_ids")
 
     project: Project
 
@@ -78,7 +69,14 @@ class Fleet(RuleBasedStateMachine):
         )
         services.plans.create_plan(PERSON, title="one")
         services.plans.create_plan(PERSON, title="two")
-        self.created = 0
+        chain = [
+            TaskDraft(title="first", key="a"),
+            TaskDraft(title="second", key="b", depends_on=["a"]),
+            TaskDraft(title="beside"),
+            TaskDraft(title="another", priority=1),
+        ]
+        services.plans.add_tasks(PERSON, plan="P1", tasks=chain)
+        self.created = len(chain)
         self.ended: dict[str, TaskState] = {}
         self.fences: dict[str, int] = {}
 
@@ -109,20 +107,47 @@ class Fleet(RuleBasedStateMachine):
         session = self.project.session(session_id)
         return Caller(role=session.role, name=session.name, session_id=session.id)
 
-    def any_live_request(self) -> MergeRequest | None:
+    def task_of(self, pick: int) -> str:
+        return f"T{pick % self.created + 1}"
+
+    def live_session(self, pick: int, role: Role | None = None) -> str | None:
+        """Return a session, started if there is none; sometimes one that has ended long ago."""
+        with self.project.services.workspace.read() as tx:
+            alive = [one for one in sessions.alive(tx.db) if role in (None, one.role)]
+            known = sessions.in_state(tx.db, *SessionState)
+        if not alive and self.attempt(lambda: self.dispatch.next_order(PERSON)) is not None:
+            return self.live_session(pick, role)
+        found = known if pick % 10 == 9 or not alive else alive
+        return found[pick % len(found)].id if found else None
+
+    def open_request(self) -> MergeRequest | None:
+        """Return the oldest open merge request; one is asked for if there is none."""
         with self.project.services.workspace.read() as tx:
             found = merge_requests.in_state(tx.db, MergeState.OPEN)
+        if not found:
+            self.request_merge_of(0)
+            with self.project.services.workspace.read() as tx:
+                found = merge_requests.in_state(tx.db, MergeState.OPEN)
         return found[0] if found else None
+
+    def request_merge_of(self, pick: int) -> None:
+        session = self.live_session(pick, Role.WORKER)
+        if session is not None:
+            target = self.project.target
+            self.attempt(
+                lambda: self.project.services.requests.open_request(
+                    self.caller(session), commit=target, base=target, branch="b", summary="done"
+                )
+            )
 
     # -- planning ----------------------------------------------------------------------------------
 
     @rule(
-        target=task_ids,
         plan=st.sampled_from(["P1", "P2"]),
         priority=st.integers(1, 5),
         waits_for=st.lists(st.integers(1, 8), max_size=2),
     )
-    def create(self, plan: str, priority: int, waits_for: list[int]) -> Any:
+    def create(self, plan: str, priority: int, waits_for: list[int]) -> None:
         draft = TaskDraft(
             title="t", priority=priority, depends_on=[f"T{number}" for number in waits_for]
         )
@@ -130,28 +155,31 @@ class Fleet(RuleBasedStateMachine):
             lambda: self.project.services.plans.add_tasks(PERSON, plan=plan, tasks=[draft])
         )
         self.created += len(made or [])
-        return multiple(*[task.id for task in made or []])
 
-    @rule(task=task_ids, other=task_ids, removes=st.booleans())
-    def depend(self, task: str, other: str, removes: bool) -> None:
-        change = {"remove": [other]} if removes else {"add": [other]}
+    @rule(pick=PICK, other=PICK, removes=st.booleans())
+    def depend(self, pick: int, other: int, removes: bool) -> None:
+        task = self.task_of(pick)
+        change = {"remove": [self.task_of(other)]} if removes else {"add": [self.task_of(other)]}
         self.attempt(lambda: self.project.services.plans.set_dependencies(PERSON, task, **change))
 
-    @rule(task=task_ids, priority=st.integers(1, 5))
-    def prioritise(self, task: str, priority: int) -> None:
+    @rule(pick=PICK, priority=st.integers(1, 5))
+    def prioritise(self, pick: int, priority: int) -> None:
+        task = self.task_of(pick)
         self.attempt(
             lambda: self.project.services.plans.update_task(PERSON, task, priority=priority)
         )
 
-    @rule(task=task_ids)
-    def cancel(self, task: str) -> None:
+    @rule(pick=PICK)
+    def cancel(self, pick: int) -> None:
+        task = self.task_of(pick)
         self.attempt(lambda: self.project.services.plans.cancel_task(PERSON, task))
 
-    @rule(task=task_ids)
-    def retry(self, task: str) -> None:
+    @rule(pick=PICK)
+    def retry(self, pick: int) -> None:
+        task = self.task_of(pick)
         self.attempt(lambda: self.project.services.plans.retry_task(PERSON, task))
 
-    @rule(plan=st.sampled_from(["P2"]), sure=st.integers(0, 9))
+    @rule(plan=st.sampled_from(["P2"]), sure=st.integers(0, 29))
     def cancel_plan(self, plan: str, sure: int) -> None:
         if sure == 0:
             self.attempt(lambda: self.project.services.plans.cancel_plan(PERSON, plan))
@@ -169,21 +197,23 @@ class Fleet(RuleBasedStateMachine):
 
     # -- sessions ----------------------------------------------------------------------------------
 
-    @rule(target=session_ids, times=st.integers(1, 3))
-    def start(self, times: int) -> Any:
-        started: list[str] = []
+    @rule(times=st.integers(1, 3))
+    def start(self, times: int) -> None:
         for _ in range(times):
-            order = self.attempt(lambda: self.dispatch.next_order(PERSON))
-            if order is not None:
-                started.append(order.session.id)
-        return multiple(*started)
+            self.attempt(lambda: self.dispatch.next_order(PERSON))
 
-    @rule(session=session_ids)
-    def connect(self, session: str) -> None:
+    @rule(pick=PICK)
+    def connect(self, pick: int) -> None:
+        session = self.live_session(pick)
+        if session is None:
+            return
         self.project.services.sessions.connected(PERSON, session, model="m")
 
-    @rule(session=session_ids)
-    def hear(self, session: str) -> None:
+    @rule(pick=PICK)
+    def hear(self, pick: int) -> None:
+        session = self.live_session(pick)
+        if session is None:
+            return
         self.project.services.sessions.heard(
             PERSON,
             session,
@@ -194,19 +224,28 @@ class Fleet(RuleBasedStateMachine):
             cost_usd=1,
         )
 
-    @rule(session=session_ids)
-    def claim(self, session: str) -> None:
+    @rule(pick=PICK)
+    def claim(self, pick: int) -> None:
+        session = self.live_session(pick, Role.WORKER)
+        if session is None:
+            return
         self.attempt(lambda: self.project.services.claims.claim_task(self.caller(session)))
 
-    @rule(session=session_ids)
-    def propose(self, session: str) -> None:
+    @rule(pick=PICK)
+    def propose(self, pick: int) -> None:
+        session = self.live_session(pick, Role.WORKER)
+        if session is None:
+            return
         made = self.attempt(
             lambda: self.project.services.plans.propose_task(self.caller(session), title="more")
         )
         self.created += made is not None
 
-    @rule(session=session_ids)
-    def hand_off(self, session: str) -> None:
+    @rule(pick=PICK)
+    def hand_off(self, pick: int) -> None:
+        session = self.live_session(pick, Role.WORKER)
+        if session is None:
+            return
         self.attempt(
             lambda: self.project.services.claims.record_handoff(
                 self.caller(session),
@@ -220,42 +259,62 @@ class Fleet(RuleBasedStateMachine):
             )
         )
 
-    @rule(session=session_ids)
-    def release(self, session: str) -> None:
+    @rule(pick=PICK)
+    def release(self, pick: int) -> None:
+        session = self.live_session(pick, Role.WORKER)
+        if session is None:
+            return
         self.attempt(
             lambda: self.project.services.claims.release_task(self.caller(session), reason="no")
         )
 
-    @rule(session=session_ids, by_hook=st.booleans())
-    def end_turn(self, session: str, by_hook: bool) -> None:
+    @rule(pick=PICK, by_hook=st.booleans())
+    def end_turn(self, pick: int, by_hook: bool) -> None:
+        session = self.live_session(pick)
+        if session is None:
+            return
         if by_hook:
             self.project.services.sessions.stop_hook(self.caller(session))
         else:
             self.project.services.sessions.turn_ended(PERSON, session)
 
-    @rule(session=session_ids, kind=st.sampled_from(list(EndKind)))
-    def end(self, session: str, kind: EndKind) -> None:
+    @rule(pick=PICK, kind=st.sampled_from(list(EndKind)))
+    def end(self, pick: int, kind: EndKind) -> None:
+        session = self.live_session(pick)
+        if session is None:
+            return
         self.project.services.sessions.ended(PERSON, session, kind=kind, detail="")
         self.project.services.fleet.resume_fleet(PERSON)
 
-    @rule(session=consumes(session_ids))
-    def stop(self, session: str) -> None:
+    @rule(pick=PICK)
+    def stop(self, pick: int) -> None:
+        session = self.live_session(pick)
+        if session is None:
+            return
         self.attempt(lambda: self.project.services.sessions.stop_session(PERSON, session))
 
     # -- questions ---------------------------------------------------------------------------------
 
-    @rule(session=session_ids, then_parks=st.booleans())
-    def ask(self, session: str, then_parks: bool) -> None:
-        self.attempt(
-            lambda: self.project.services.questions.ask_director(
-                self.caller(session), question="which?"
-            )
-        )
-        if then_parks:
+    @rule(pick=PICK, then_parks=st.booleans())
+    def ask(self, pick: int, then_parks: bool) -> None:
+        session = self.ask_about_something(pick)
+        if session is not None and then_parks:
             self.project.services.sessions.ended(PERSON, session, kind=EndKind.PARKED, detail="")
+
+    def ask_about_something(self, pick: int) -> str | None:
+        session = self.live_session(pick, Role.WORKER)
+        if session is not None:
+            self.attempt(
+                lambda: self.project.services.questions.ask_director(
+                    self.caller(session), question="which?"
+                )
+            )
+        return session
 
     @rule(text=st.sampled_from(["yes", "retry", "cancel"]), newest=st.booleans())
     def answer(self, text: str, newest: bool) -> None:
+        if not self.project.services.questions.list_questions(PERSON):
+            self.ask_about_something(0)
         found = self.project.services.questions.list_questions(PERSON)
         if found:
             question = found[-1 if newest else 0]
@@ -265,8 +324,11 @@ class Fleet(RuleBasedStateMachine):
                 )
             )
 
-    @rule(session=session_ids)
-    def answer_as_director(self, session: str) -> None:
+    @rule(pick=PICK)
+    def answer_as_director(self, pick: int) -> None:
+        session = self.live_session(pick, Role.DIRECTOR)
+        if session is None:
+            return
         director = self.caller(session)
         if director.role is Role.DIRECTOR:
             self.attempt(
@@ -277,24 +339,26 @@ class Fleet(RuleBasedStateMachine):
 
     # -- merging -----------------------------------------------------------------------------------
 
-    @rule(session=session_ids)
-    def request_merge(self, session: str) -> None:
-        target = self.project.target
-        self.attempt(
-            lambda: self.project.services.requests.open_request(
-                self.caller(session), commit=target, base=target, branch="b", summary="done"
-            )
-        )
+    @rule(pick=PICK)
+    def request_merge(self, pick: int) -> None:
+        self.request_merge_of(pick)
 
     @rule()
     def pass_checks(self) -> None:
-        request = self.any_live_request()
+        self.pass_checks_of_one()
+
+    def pass_checks_of_one(self) -> None:
+        request = self.open_request()
         if request is not None:
             with self.project.services.workspace.write(SERVER) as tx:
                 tx.edit_merge_request(request, checked_tree=Oid("t"))
 
-    @rule(session=session_ids, approves=st.booleans())
-    def review(self, session: str, approves: bool) -> None:
+    @rule(pick=PICK, approves=st.booleans())
+    def review(self, pick: int, approves: bool) -> None:
+        self.pass_checks_of_one()
+        session = self.live_session(pick, Role.STEWARD)
+        if session is None:
+            return
         requests = self.project.services.requests
         if approves:
             self.attempt(lambda: requests.approve_merge(self.caller(session)))
@@ -303,7 +367,7 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(approves=st.booleans())
     def decide_as_person(self, approves: bool) -> None:
-        request = self.any_live_request()
+        request = self.open_request()
         requests = self.project.services.requests
         if request is not None and approves:
             self.attempt(lambda: requests.approve_merge(PERSON, request.id))
@@ -313,7 +377,7 @@ class Fleet(RuleBasedStateMachine):
     @rule(lands=st.booleans())
     def land(self, lands: bool) -> None:
         """Crash in the middle of a landing, before or after the target moved, and recover."""
-        request = self.any_live_request()
+        request = self.open_request()
         if request is None:
             return
         target = self.project.target
@@ -408,13 +472,8 @@ def check_session(tx: Transaction, session: Session) -> None:
         assert task.state is TaskState.WAITING or task.reserved_for == session.id
     if session.state not in LIVE_SESSIONS:
         assert leases.live_of(tx.db, session.id) is None
-        assert (
-            tx.db.execute(
-                "SELECT count(*) FROM tokens WHERE session_id = ?", (session.id,)
-            ).fetchone()
-            == (0,)
-            or session.state is SessionState.PARKED
-        )
+        tokens = tx.db.execute("SELECT 1 FROM tokens WHERE session_id = ?", (session.id,))
+        assert tokens.fetchall() == []
 
 
 def check_live_leases(tx: Transaction) -> None:
