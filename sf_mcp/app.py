@@ -69,6 +69,16 @@ class Server(uvicorn.Server):
         """Set `listening` once requests are answered."""
         super().__init__(config)
         self._listening = listening
+        self._asked_to_stop = anyio.Event()
+
+    def stop(self) -> None:
+        """Answer what is under way, then end."""
+        self.should_exit = True
+        self._asked_to_stop.set()
+
+    async def main_loop(self) -> None:
+        """Wait for `stop`. Uvicorn's own loop looks ten times a second, which is not rest."""
+        await self._asked_to_stop.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then say so."""
@@ -134,6 +144,8 @@ async def run_app(
         lifespan="on",
         timeout_graceful_shutdown=STOP_SECONDS,
         server_header=False,
+        # Kept up to date by the loop that is replaced.
+        date_header=False,
     )
     server = Server(config, listening or anyio.Event())
 
@@ -154,7 +166,7 @@ async def run_app(
             await anyio.sleep_forever()
         finally:
             is_asked_to_stop = True
-            server.should_exit = True
+            server.stop()
 
 
 def prepare(services: Services) -> None:

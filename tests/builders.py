@@ -177,7 +177,7 @@ class Worker:
         return Oid(self.git("rev-parse", "HEAD"))
 
     def request_merge(self, summary: str = "done", no_changes_reason: str = "") -> MergeRequest:
-        facts = self.project.services.work.merge_facts(self.caller, no_changes_reason)
+        facts = self.project.services.branches.merge_facts(self.caller, no_changes_reason)
         return self.project.services.requests.open_request(
             self.caller,
             commit=facts.commit,

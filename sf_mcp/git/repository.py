@@ -8,6 +8,7 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ from sf_mcp.git.command import (
 )
 from sf_mcp.git.identity import Identity
 from sf_mcp.git.locks import FRESH_SECONDS, clear_stale_locks
+from sf_mcp.git.objects import Objects, Unanswered
 
 NO_OBJECT = Oid("0" * 40)
 KEPT = "refs/stoneforge/kept"
@@ -55,6 +57,7 @@ class Repository:
         """Take the git directory, and the folder below which its worktrees lie, if it has any."""
         self.git_dir = git_dir
         self.worktrees = worktrees
+        self._objects = Objects(git_dir)
 
     def run(
         self,
@@ -80,6 +83,8 @@ class Repository:
 
     def head_of(self, ref: str) -> Oid | None:
         """Return the commit that a ref, branch or other commit-ish names, or None."""
+        with suppress(Unanswered):
+            return self._objects.commit(ref)
         found = self.run(
             "rev-parse",
             "--verify",
@@ -96,6 +101,8 @@ class Repository:
         Raises:
             NotFound: there is no such commit.
         """
+        with suppress(Unanswered):
+            return self._objects.tree(commit)
         found = self.run(
             "rev-parse",
             "--verify",
@@ -116,6 +123,8 @@ class Repository:
         Raises:
             GitFailed: one of them does not exist.
         """
+        with suppress(Unanswered):
+            return self._objects.is_ancestor(ancestor, commit)
         return (
             self.run("merge-base", "--is-ancestor", ancestor, commit, accept=(0, 1)).exit_code == 0
         )

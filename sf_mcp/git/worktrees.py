@@ -277,10 +277,10 @@ class Worktrees:
         admin = self._admin(path.name)
         if is_whole and not any(admin.glob("*.lock")):
             return
-        if path.exists() or admin.exists():
-            wait_until_quiet(path, admin)
-            for lock in admin.glob("*.lock"):
-                lock.unlink(missing_ok=True)
+        # Also where nothing is yet: such a git may be about to begin.
+        wait_until_quiet(path, admin)
+        for lock in admin.glob("*.lock"):
+            lock.unlink(missing_ok=True)
 
     def _finish_moves(self, path: Path) -> None:
         """Take back a mending or removal that a crash interrupted."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sf_mcp.git.worktrees import Worktrees
+    from sf_mcp.service.branches import BranchService
     from sf_mcp.service.check_runs import CheckRuns
     from sf_mcp.service.checking import Checking
     from sf_mcp.service.claims import ClaimService
@@ -133,6 +134,15 @@ class Services:
 
         return WorkService(
             self.workspace, self.worktrees, self.target, self.claims, self.sessions, self.requests
+        )
+
+    @cached_property
+    def branches(self) -> "BranchService":
+        """What branches hold."""
+        from sf_mcp.service.branches import BranchService
+
+        return BranchService(
+            self.workspace, self.worktrees, self.target, self.claims, self.requests
         )
 
     @cached_property

@@ -150,6 +150,15 @@ class ClaimService:
             ),
         )
 
+    def held_task(self, caller: Caller) -> Task:
+        """Return the task that the caller holds; renews the lease.
+
+        Raises:
+            StaleLease: it holds none any more.
+        """
+        with self._workspace.write(caller) as tx:
+            return tasks.get(tx.db, require_lease(tx, caller).subject)
+
     def report_progress(self, caller: Caller, *, message: str) -> TaskId:
         """Tell the fleet what has been done; renews the lease."""
         text = checked_text(message, "message", limit=2000)

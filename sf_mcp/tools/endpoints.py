@@ -36,6 +36,9 @@ class Endpoint:
         except StoneforgeError as error:
             await _refusal(error)(scope, receive, send)
             return
+        if scope["method"] != "POST":
+            await _no_stream()(scope, receive, send)
+            return
         entered = auth_context_var.set(user)
         try:
             await self.sessions.handle_request(scope, receive, send)
@@ -65,6 +68,18 @@ class Endpoint:
                 claims={"session": caller.session_id},
             )
         )
+
+
+def _no_stream() -> JSONResponse:
+    # Without sessions nothing could ever come on a stream of their own, and each that is open
+    # holds up a stop. 405 is how a client is told so:
+    # https://modelcontextprotocol.io/specification/2025-11-25/basic/transports
+    words = {
+        "code": "method_not_allowed",
+        "message": "This endpoint has no sessions and no streams.",
+        "remedy": "Send each message as a POST of its own.",
+    }
+    return JSONResponse(words, status_code=405, headers={"Allow": "POST"})
 
 
 def _refusal(error: StoneforgeError) -> JSONResponse:

@@ -29,7 +29,7 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
         def claim() -> ReviewBrief:
             view = services.requests.claimed_review(caller)
             request, task = view.request, view.task
-            changes = services.work.changes_of(request, start, room=DIFF_ROOM)
+            changes = services.branches.changes_of(request, start, room=DIFF_ROOM)
             first = ReviewBrief(
                 merge_request=request.id,
                 task=task.id,

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from sf_mcp.core.models import QuestionId
 from sf_mcp.core.states import QuestionState
+from sf_mcp.service.branches import MergeFacts
 from sf_mcp.service.claims import Brief
-from sf_mcp.service.work import MergeFacts
 from sf_mcp.tools.boundary import Boundary
 from sf_mcp.tools.fitting import fitted
 from sf_mcp.tools.results import (
@@ -148,7 +148,7 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
     async def check_conflicts() -> ConflictReport:
         """Merge your commits, for trial, with the target and each live branch; list conflicts."""
         caller = boundary.caller()
-        report = await boundary.ask(lambda: services.work.check_conflicts(caller), slow=True)
+        report = await boundary.ask(lambda: services.branches.check_conflicts(caller), slow=True)
         result = ConflictReport(
             conflicts=[
                 ConflictLine(branch=line.other, paths=named(line.paths))
@@ -205,7 +205,7 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
             Done,
             record,
             request={"summary": summary, "no_changes_reason": no_changes_reason},
-            prepare=lambda: services.work.merge_facts(caller, no_changes_reason),
+            prepare=lambda: services.branches.merge_facts(caller, no_changes_reason),
         )
 
     @server.tool(annotations=CHANGES)

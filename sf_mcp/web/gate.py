@@ -28,7 +28,7 @@ class Gate:
             await self._app(scope, receive, send)
         elif refusal := self._refusal(scope):
             await refusal(scope, receive, send)
-        elif any(name.lower() == b"content-length" for name, _ in scope["headers"]):
+        elif _says_its_length(scope):
             await self._app(scope, receive, send)
         elif (body := await _body_of(receive)) is None:
             await _too_long()(scope, receive, send)
@@ -55,6 +55,15 @@ def _refused(status: int, message: str) -> JSONResponse:
 
 def _too_long() -> JSONResponse:
     return _refused(413, f"A request may have at most {MOST_BODY_BYTES:,} bytes.")
+
+
+def _says_its_length(scope: Scope) -> bool:
+    """Return whether the body is as long as Content-Length says; of a chunked one it says nothing.
+
+    https://www.rfc-editor.org/rfc/rfc9112#section-6.3
+    """
+    names = {name.lower() for name, _ in scope["headers"]}
+    return b"content-length" in names and b"transfer-encoding" not in names
 
 
 async def _body_of(receive: Receive) -> bytes | None:

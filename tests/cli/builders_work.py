@@ -44,7 +44,7 @@ def someone_hands_in(person: Person, text: str) -> None:
         for words in (["add", "--all"], ["commit", "--quiet", "-m", "done"]):
             env = {**os.environ, **person.environment, **order.environment}
             subprocess.run(["git", *words], cwd=order.cwd, env=env, check=True, timeout=30)
-        facts = services.work.merge_facts(caller_of(order), "")
+        facts = services.branches.merge_facts(caller_of(order), "")
         services.requests.open_request(
             caller_of(order),
             commit=facts.commit,

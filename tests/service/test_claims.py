@@ -192,8 +192,8 @@ def every_write(worker: Worker) -> list[StoneforgeError]:
         lambda: services.requests.open_request(
             worker.caller, commit=oid, base=oid, branch="b", summary="s"
         ),
-        lambda: services.work.merge_facts(worker.caller, ""),
-        lambda: services.work.check_conflicts(worker.caller),
+        lambda: services.branches.merge_facts(worker.caller, ""),
+        lambda: services.branches.check_conflicts(worker.caller),
     ):
         with pytest.raises(StaleLease) as error:
             attempt()

@@ -162,7 +162,7 @@ def test_a_steward_is_started_only_once_the_checks_have_passed(tmp_path: Path) -
     steward = a_steward(project, request)
     view = project.services.requests.claimed_review(steward.caller)
     assert view.request.id == request.id
-    changes = project.services.work.changes_of(view.request)
+    changes = project.services.branches.changes_of(view.request)
     assert changes.files == ("src/t1.py",)
     assert "+T1" in changes.diff
     assert changes.worktree == str(steward.cwd)

@@ -112,7 +112,7 @@ def test_a_steward_reviews_the_tasks_branch_and_not_the_target(tmp_path: Path) -
     assert git(steward.cwd, "rev-parse", "HEAD") == request.commit
     assert (steward.cwd / "a").read_text() == "mine\n"
     view = project.services.requests.claimed_review(steward.caller)
-    changes = project.services.work.changes_of(view.request)
+    changes = project.services.branches.changes_of(view.request)
     assert view.request.commit == request.commit
     assert changes.files == ("a",)
     assert "+mine" in changes.diff

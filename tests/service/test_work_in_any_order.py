@@ -509,8 +509,8 @@ def check_graph(tx: Transaction) -> None:
 
 
 Fleet.TestCase.settings = settings(
-    max_examples=20,
-    stateful_step_count=40,
+    max_examples=30,
+    stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

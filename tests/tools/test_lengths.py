@@ -229,7 +229,7 @@ async def test_conflicts_in_many_files_are_counted(project: Project) -> None:
         for number in range(6)
     ]
     for number, worker in enumerate(workers):
-        worker.commit({name: f"{number}\n" for name in files})
+        worker.commit(dict.fromkeys(files, f"{number}\n"))
     async with in_memory(project, workers[0].caller) as client:
         report = await _short(client, "check_conflicts")
     assert len(report["conflicts"]) == 5
