@@ -16,13 +16,14 @@ from sf_mcp.core.models import Oid, Role, Session, SessionId
 from sf_mcp.core.states import TaskState
 from sf_mcp.service.dispatch import DispatchService, Place
 from sf_mcp.service.drafts import TaskDraft
-from tests.builders import NOON, Project, a_plan, a_project, a_session, a_task, some_tasks
+from tests.builders import NOON, Project, a_plan, a_project, a_session, a_task, bring, some_tasks
+from tests.store.test_rebuilding import rebuild
 
 ONE_AT_A_TIME = "checks: []\norchestrator: {maxConcurrent: 1}\n"
 FEW, MANY = 60, 240
 """Small, since a quadratic answer is to be noticed and not waited for."""
 
-# -- what is written at once -----------------------------------------------------------------------
+# -- what is written -----------------------------------------------------------------------
 
 CHANGES: dict[str, Any] = {
     "title": "after",
@@ -50,6 +51,19 @@ def test_twelve_that_read_a_task_before_any_of_them_wrote_lose_nothing(tmp_path:
             tx.edit_task(read, **{name: value})
     task = project.task(task_id)
     assert {name: getattr(task, name) for name in CHANGES} == CHANGES
+
+
+def test_what_waits_for_a_merged_task_is_ready_in_a_database_that_was_written_anew(
+    tmp_path: Path,
+) -> None:
+    """Row 15: a database made from its own export never unblocked a dependent."""
+    project = a_project(tmp_path)
+    plan = a_plan(project)
+    first = a_task(project, plan=plan)
+    second = a_task(project, plan=plan, depends_on=[first])
+    bring(project, first, TaskState.MERGED)
+    rebuild(project)
+    assert list_ready(project) == [second]
 
 
 # -- the order of claiming and starting ------------------------------------------------------------

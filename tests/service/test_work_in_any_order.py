@@ -37,6 +37,7 @@ from tests.builders import Project, a_project
 
 PICK = st.integers(0, 999)
 """Stands for one of whatever there is at that moment."""
+BUSY = (TaskState.CLAIMED, TaskState.WAITING, TaskState.IN_REVIEW, TaskState.STUCK)
 TABLES = ("plans", "tasks", "dependencies", "sessions", "leases", "questions", "merge_requests")
 CONFIG = """
 checks: []
@@ -108,7 +109,10 @@ class Fleet(RuleBasedStateMachine):
         return Caller(role=session.role, name=session.name, session_id=session.id)
 
     def task_of(self, pick: int) -> str:
-        return f"T{pick % self.created + 1}"
+        """Return a task; mostly one with which something is going on."""
+        with self.project.services.workspace.read() as tx:
+            busy = tasks.in_state(tx.db, *BUSY)
+        return busy[pick % len(busy)].id if busy and pick % 3 else f"T{pick % self.created + 1}"
 
     def live_session(self, pick: int, role: Role | None = None) -> str | None:
         """Return a session, started if there is none; sometimes one that has ended long ago."""
@@ -162,13 +166,6 @@ class Fleet(RuleBasedStateMachine):
         change = {"remove": [self.task_of(other)]} if removes else {"add": [self.task_of(other)]}
         self.attempt(lambda: self.project.services.plans.set_dependencies(PERSON, task, **change))
 
-    @rule(pick=PICK, priority=st.integers(1, 5))
-    def prioritise(self, pick: int, priority: int) -> None:
-        task = self.task_of(pick)
-        self.attempt(
-            lambda: self.project.services.plans.update_task(PERSON, task, priority=priority)
-        )
-
     @rule(pick=PICK)
     def cancel(self, pick: int) -> None:
         task = self.task_of(pick)
@@ -202,18 +199,13 @@ class Fleet(RuleBasedStateMachine):
         for _ in range(times):
             self.attempt(lambda: self.dispatch.next_order(PERSON))
 
-    @rule(pick=PICK)
-    def connect(self, pick: int) -> None:
+    @rule(pick=PICK, is_connected=st.booleans())
+    def report(self, pick: int, is_connected: bool) -> None:
         session = self.live_session(pick)
         if session is None:
             return
-        self.project.services.sessions.connected(PERSON, session, model="m")
-
-    @rule(pick=PICK)
-    def hear(self, pick: int) -> None:
-        session = self.live_session(pick)
-        if session is None:
-            return
+        if is_connected:
+            self.project.services.sessions.connected(PERSON, session, model="m")
         self.project.services.sessions.heard(
             PERSON,
             session,
@@ -241,10 +233,15 @@ class Fleet(RuleBasedStateMachine):
         )
         self.created += made is not None
 
-    @rule(pick=PICK)
-    def hand_off(self, pick: int) -> None:
+    @rule(pick=PICK, gives_up=st.booleans())
+    def hand_off(self, pick: int, gives_up: bool) -> None:
         session = self.live_session(pick, Role.WORKER)
         if session is None:
+            return
+        if gives_up:
+            self.attempt(
+                lambda: self.project.services.claims.release_task(self.caller(session), reason="no")
+            )
             return
         self.attempt(
             lambda: self.project.services.claims.record_handoff(
@@ -257,15 +254,6 @@ class Fleet(RuleBasedStateMachine):
                 commit=None,
                 snapshot=None,
             )
-        )
-
-    @rule(pick=PICK)
-    def release(self, pick: int) -> None:
-        session = self.live_session(pick, Role.WORKER)
-        if session is None:
-            return
-        self.attempt(
-            lambda: self.project.services.claims.release_task(self.caller(session), reason="no")
         )
 
     @rule(pick=PICK, by_hook=st.booleans())
@@ -509,7 +497,7 @@ def check_graph(tx: Transaction) -> None:
 
 
 Fleet.TestCase.settings = settings(
-    max_examples=30,
+    max_examples=60,
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
