@@ -108,24 +108,33 @@ class Client:
                 },
             )
             response = connection.getresponse()
-            answer = json.loads(response.read() or b"null")
-        except (OSError, http.client.HTTPException, ValueError) as error:
+            body = response.read()
+        except (OSError, http.client.IncompleteRead) as error:
             raise ServerUnreachable(
                 f"The server at {self._host}:{self._port} does not answer ({error}).",
                 remedy="Start it with `sf serve`.",
             ) from error
+        except http.client.HTTPException as error:
+            raise self._somebody_else() from error
         finally:
             connection.close()
+        try:
+            answer = json.loads(body or b"null")
+        except ValueError as error:
+            raise self._somebody_else() from error
         if response.status == HTTPStatus.OK:
             return answer
         words = cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
         if "message" not in words:
-            raise ServerUnreachable(
-                f"What answers at {self._host}:{self._port} is not a Stoneforge server.",
-                remedy="Stop it, or set orchestrator.port to another one.",
-            )
+            raise self._somebody_else()
         raise Refused(
             str(words.get("code", "refused")), str(words["message"]), str(words.get("remedy", ""))
+        )
+
+    def _somebody_else(self) -> ServerUnreachable:
+        return ServerUnreachable(
+            f"What answers at {self._host}:{self._port} is not a Stoneforge server.",
+            remedy="Stop it, or set orchestrator.port to another one.",
         )
 
     def break_off(self) -> None:
@@ -144,7 +153,7 @@ def is_answering(address: Address) -> bool:
     )
     try:
         connection.connect()
-    except OSError:
+    except (OSError, OverflowError):  # the latter for a port that is none
         return False
     finally:
         connection.close()

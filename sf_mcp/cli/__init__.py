@@ -8,6 +8,7 @@ running server. Rule 2: nothing is imported before it is needed; `sf status` is 
 def main() -> None:
     """Run `sf` with the process's arguments; ends the process with a code of `ExitCode`."""
     import contextlib
+    import gc
     import os
     import sys
 
@@ -22,6 +23,8 @@ def main() -> None:
 
         if (command := FREQUENT.get(arguments)) is not None:
             is_frequent = True
+            # It ends before there is garbage worth the search for it.
+            gc.disable()
             command()
         else:
             from sf_mcp.cli.root import run_command_line

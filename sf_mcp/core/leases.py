@@ -16,23 +16,9 @@ from sf_mcp.core.models import EndKind, Lease, SessionId
 KEPT = "Your work is kept on the branch; stop working on this task."
 
 
-def is_held(lease: Lease | None, session_id: SessionId | None = None) -> bool:
-    """Say whether the lease has not been ended, and by this session if one is given."""
-    return (
-        lease is not None
-        and lease.ended_at is None
-        and (session_id is None or lease.session_id == session_id)
-    )
-
-
 def is_live(lease: Lease, now: datetime) -> bool:
     """Say whether the lease is held and its time is not up."""
     return lease.ended_at is None and now < lease.expires_at
-
-
-def is_expired(lease: Lease, now: datetime) -> bool:
-    """Say whether the lease is held but its time is up, so that the server may end it."""
-    return lease.ended_at is None and now >= lease.expires_at
 
 
 def grant(
@@ -41,7 +27,6 @@ def grant(
     *,
     number: int,
     newest: Lease | None,
-    fence: int = 0,
     now: datetime,
     duration: timedelta,
     holder: str = "",
@@ -53,8 +38,6 @@ def grant(
         session_id: who claims it.
         number: the new lease's number; unused if the session holds the subject already.
         newest: the subject's newest lease, ended or not; None before the first.
-        fence: the newest fencing token that the subject itself remembers; the higher of it and
-            that of `newest` counts.
         now: the time of the claim.
         duration: how long until it must be renewed.
         holder: the name by which people know the session of `newest`.
@@ -75,12 +58,11 @@ def grant(
             ),
             remedy="Take other work; ask again after that time if you need this one.",
         )
-    highest = fence if newest is None else max(fence, newest.fence)
     return Lease(
         number=number,
         subject=subject,
         session_id=session_id,
-        fence=highest + 1,
+        fence=newest.fence + 1 if newest is not None else 1,
         granted_at=now,
         expires_at=now + duration,
         ended_at=None,

@@ -278,20 +278,13 @@ def require_lease(tx: Transaction, caller: Caller) -> Lease:
     holder = sessions.get(tx.db, newest.session_id).name
     check_token(newest, session_id, mine.fence, mine.subject, holder=holder)
     sessions.touch(tx.db, session_id, tx.now)
-    leases.renew(tx.db, mine.number, tx.lease_end)
+    tx.renew_lease(mine)
     return mine
 
 
 def grant_lease(tx: Transaction, subject: str, session_id: SessionId) -> Lease:
     """Add a lease with the next fencing token; the subject must have no live one."""
-    lease = leases.add(
-        tx.db,
-        subject=subject,
-        session_id=session_id,
-        fence=leases.newest_fence(tx.db, subject) + 1,
-        granted_at=tx.now,
-        expires_at=tx.lease_end,
-    )
+    lease = tx.grant_lease(subject, session_id)
     name = sessions.get(tx.db, session_id).name
     tx.event("claimed", subject, session=session_id, name=name, fence=lease.fence)
     return lease

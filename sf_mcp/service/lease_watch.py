@@ -38,7 +38,7 @@ class LeaseWatch:
         """Give every live lease a whole term from now."""
         with self._workspace.write(caller) as tx:
             for lease in leases.live(tx.db):
-                leases.renew(tx.db, lease.number, tx.lease_end)
+                tx.renew_lease(lease)
 
     def expire(self, caller: Caller) -> list[Lease]:
         """End the leases whose time has passed; their sessions are fenced and told to stop.

@@ -144,7 +144,7 @@ class SessionService:
             if session.state not in LIVE_SESSIONS:
                 return session
             if lease := leases.live_of(tx.db, session.id):
-                leases.renew(tx.db, lease.number, tx.lease_end)
+                tx.renew_lease(lease)
             session = tx.edit_session(
                 session,
                 is_turn_active=is_turn_active,

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from sf_mcp.core import leases as rules
 from sf_mcp.core import states
 from sf_mcp.core.graph import TaskGraph
 from sf_mcp.core.models import (
@@ -18,6 +19,7 @@ from sf_mcp.core.models import (
     Plan,
     Question,
     Session,
+    SessionId,
     Task,
     TaskId,
 )
@@ -30,6 +32,7 @@ from sf_mcp.core.states import (
 )
 from sf_mcp.store import events, leases, plans, tasks
 from sf_mcp.store.database import Connection
+from sf_mcp.store.leases import LEASES
 from sf_mcp.store.merge_requests import MERGE_REQUESTS
 from sf_mcp.store.plans import PLANS
 from sf_mcp.store.questions import QUESTIONS
@@ -62,11 +65,6 @@ class Transaction:
     def graph(self) -> TaskGraph:
         """The tasks and dependencies as they stand in this transaction."""
         return self._load_graph(self)
-
-    @property
-    def lease_end(self) -> datetime:
-        """When a lease that is granted or renewed now runs out."""
-        return self.now + self._lease_term()
 
     def event(self, kind: str, subject: str = "", **data: Any) -> None:
         """Tell what happened, beside the change itself."""
@@ -151,9 +149,39 @@ class Transaction:
         MERGE_REQUESTS.change(self.db, request.id, changes)
         return replace(request, **changes)
 
+    def grant_lease(self, subject: str, session_id: SessionId) -> Lease:
+        """Give the session a lease with the subject's next fencing token.
+
+        Raises:
+            AlreadyClaimed: another session holds it.
+        """
+        newest = leases.newest_on(self.db, subject)
+        lease = rules.grant(
+            subject,
+            session_id,
+            number=leases.next_number(self.db),
+            newest=newest,
+            now=self.now,
+            duration=self._lease_term(),
+        )
+        if newest is not None and lease.number == newest.number:
+            self._keep_lease(lease)
+        else:
+            LEASES.insert(self.db, lease)
+        return lease
+
+    def renew_lease(self, lease: Lease) -> None:
+        """Give a live lease a whole term from now; never less than it had."""
+        self._keep_lease(rules.renew(lease, now=self.now, duration=self._lease_term()))
+
     def end_lease(self, lease: Lease, kind: EndKind, detail: str = "") -> None:
         """End a live lease: for a task, that is one attempt."""
-        leases.end(self.db, lease.number, self.now, kind, detail)
+        self._keep_lease(rules.end(lease, kind, now=self.now, detail=detail))
         self.event(
             "lease_ended", lease.subject, session=lease.session_id, end=kind.value, detail=detail
         )
+
+    def _keep_lease(self, lease: Lease) -> None:
+        changing = ("expires_at", "ended_at", "end", "end_detail")
+        columns = {name: getattr(lease, name) for name in changing}
+        LEASES.change(self.db, lease.number, columns)

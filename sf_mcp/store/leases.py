@@ -3,44 +3,20 @@
 import sqlite3
 from datetime import datetime
 
-from sf_mcp.core.models import FAILURES, EndKind, Lease, SessionId
+from sf_mcp.core.models import FAILURES, Lease, SessionId
 from sf_mcp.store.rows import Table, to_column
 
 LEASES = Table("leases", Lease, key="number")
 
 
-def add(
-    db: sqlite3.Connection,
-    *,
-    subject: str,
-    session_id: SessionId,
-    fence: int,
-    granted_at: datetime,
-    expires_at: datetime,
-) -> Lease:
-    """Add a live lease and return it; the database refuses a second one for subject or session."""
-    number = LEASES.insert_numbered(
-        db,
-        {
-            "subject": subject,
-            "session_id": session_id,
-            "fence": fence,
-            "granted_at": granted_at,
-            "expires_at": expires_at,
-            "end_detail": "",
-        },
-    )
-    return Lease(
-        number=number,
-        subject=subject,
-        session_id=session_id,
-        fence=fence,
-        granted_at=granted_at,
-        expires_at=expires_at,
-        ended_at=None,
-        end=None,
-        end_detail="",
-    )
+def next_number(db: sqlite3.Connection) -> int:
+    """Return the number of the next lease; to be used in this transaction."""
+    return int(db.execute("SELECT coalesce(max(number), 0) + 1 FROM leases").fetchone()[0])
+
+
+def newest_on(db: sqlite3.Connection, subject: str) -> Lease | None:
+    """Return the newest lease on the subject, live or ended: the one with the highest token."""
+    return LEASES.first(db, "subject = ? ORDER BY fence DESC", subject)
 
 
 def live_on(db: sqlite3.Connection, subject: str) -> Lease | None:
@@ -56,12 +32,6 @@ def live_of(db: sqlite3.Connection, session_id: SessionId) -> Lease | None:
 def newest_of(db: sqlite3.Connection, session_id: SessionId) -> Lease | None:
     """Return the session's newest lease, live or ended."""
     return LEASES.first(db, "session_id = ? ORDER BY number DESC", session_id)
-
-
-def newest_fence(db: sqlite3.Connection, subject: str) -> int:
-    """Return the highest fencing token ever granted on the subject; 0 when none was."""
-    row = db.execute("SELECT coalesce(max(fence), 0) FROM leases WHERE subject = ?", (subject,))
-    return int(row.fetchone()[0])
 
 
 def live(db: sqlite3.Connection) -> list[Lease]:
@@ -95,23 +65,6 @@ def failed_since(db: sqlite3.Connection, since: datetime) -> list[str]:
         (to_column(since), *kinds),
     )
     return [str(row[0]) for row in rows]
-
-
-def renew(db: sqlite3.Connection, number: int, expires_at: datetime) -> None:
-    """Move the lease's end further away; never nearer."""
-    db.execute(
-        "UPDATE leases SET expires_at = max(expires_at, ?) WHERE number = ? AND ended_at IS NULL",
-        (to_column(expires_at), number),
-    )
-
-
-def end(db: sqlite3.Connection, number: int, at: datetime, kind: EndKind, detail: str) -> None:
-    """End a live lease."""
-    db.execute(
-        'UPDATE leases SET ended_at = ?, "end" = ?, end_detail = ?'
-        " WHERE number = ? AND ended_at IS NULL",
-        (to_column(at), kind.value, detail, number),
-    )
 
 
 def count_failures(db: sqlite3.Connection, subject: str, since: datetime | None) -> int:

@@ -102,30 +102,37 @@ def node(task: Task, plan_state: PlanState) -> Node:
 
 def graph_rows(db: sqlite3.Connection) -> Iterator[Node]:
     """Yield every task as a graph node, reading no more columns than that needs."""
-    rows = db.execute(
-        "SELECT t.id, t.number, t.priority, t.estimate_minutes, t.state, p.state, t.ahead,"
-        " t.reserved_for FROM tasks t JOIN plans p ON p.id = t.plan_id"
+    rows = _tuples(
+        db,
+        "SELECT t.id, t.number, t.priority, t.estimate_minutes, t.state, p.state,"
+        " t.ahead OR t.reserved_for IS NOT NULL FROM tasks t JOIN plans p ON p.id = t.plan_id",
     )
     standings = {
         (state.value, plan_state.value): standing(state, plan_state)
         for state in TaskState
         for plan_state in PlanState
     }
-    for task_id, number, priority, estimate, state, plan_state, ahead, reserved_for in rows:
+    for task_id, number, priority, estimate, state, plan_state, ahead in rows:
         yield Node(
-            id=TaskId(task_id),
+            id=task_id,
             order=number,
             priority=priority,
             estimate_minutes=estimate or DEFAULT_ESTIMATE_MINUTES,
             standing=standings[state, plan_state],
-            ahead=bool(ahead) or reserved_for is not None,
+            ahead=bool(ahead),
         )
 
 
 def dependency_rows(db: sqlite3.Connection) -> Iterator[tuple[TaskId, TaskId]]:
     """Yield every (task, the task it depends on)."""
-    for task_id, depends_on in db.execute("SELECT task_id, depends_on FROM dependencies"):
-        yield TaskId(task_id), TaskId(depends_on)
+    return _tuples(db, "SELECT task_id, depends_on FROM dependencies")
+
+
+def _tuples(db: sqlite3.Connection, query: str) -> sqlite3.Cursor:
+    """Return rows as plain tuples: over a whole table it shows."""
+    cursor = db.cursor()
+    cursor.row_factory = None
+    return cursor.execute(query)
 
 
 def reserved(db: sqlite3.Connection) -> list[Task]:

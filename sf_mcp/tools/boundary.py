@@ -117,10 +117,16 @@ class Boundary:
             workspace = self.services.workspace
             known = workspace.recorded(call)
             if known is None:
-                prepared = prepare() if prepare else None
-                known = workspace.once(
-                    caller, call, lambda: record(prepared).model_dump(mode="json")
-                )
+                try:
+                    prepared = prepare() if prepare else None
+                    known = workspace.once(
+                        caller, call, lambda: record(prepared).model_dump(mode="json")
+                    )
+                except StoneforgeError:
+                    # It may have found its work over because it was carried out meanwhile itself.
+                    known = workspace.recorded(call)
+                    if known is None:
+                        raise
             return result.model_validate(known)
 
         return await self.ask(run, slow=prepare is not None)

@@ -91,6 +91,7 @@ class Api:
                 caller = self._caller(request)
                 body = await request.body()
                 result = await handle(caller, _arguments(body), request)
+                answer = JSONResponse(to_json(result))
             except ValidationError as error:
                 first = error.errors()[0]
                 where = ".".join(str(part) for part in first["loc"])
@@ -100,7 +101,7 @@ class Api:
             except Exception:  # a request's root: the caller is told, the server goes on
                 logger.exception("%s failed", request.url.path)
                 return _refusal(ServerFailed(request.url.path))
-            return JSONResponse(to_json(result))
+            return answer
 
         return endpoint
 

@@ -1,7 +1,8 @@
 """Stands in for Claude Code where only the time until a process starts is measured.
 
-Changes one file, commits it, asks for the merge and ends its turn: as little as a worker can do.
-Started by the shell script that `dispatch` writes, which has noted the time of the start before.
+Changes one file, commits it, asks for the merge and ends its turn: as little as a worker can do,
+in a second, where a model takes minutes. The shell script that starts it, written by `dispatch`,
+has noted the time before.
 """
 
 import http.client
@@ -9,9 +10,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+WORK_SECONDS = 1.0
 
 
 def say(**event: Any) -> None:
@@ -56,6 +60,7 @@ def main() -> None:
         tools=[],
         claude_code_version="0",
     )
+    time.sleep(WORK_SECONDS)
     Path("part0", "file0.txt").write_text(f"{Path.cwd().name}\n")
     commit = ["git", "commit", "--quiet", "--all", "--message", f"Work of {Path.cwd().name}"]
     subprocess.run(commit, check=True, stdout=subprocess.DEVNULL)

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from sf_mcp.core.errors import AlreadyClaimed, StaleLease
-from sf_mcp.core.leases import check_token, end, grant, is_expired, is_held, is_live, renew
+from sf_mcp.core.leases import check_token, end, grant, is_live, renew
 from sf_mcp.core.models import EndKind, Lease, SessionId
+from tests.core.builders_leases import is_expired, is_held
 
 SUBJECTS = ("T1", "T2")
 SESSIONS = tuple(SessionId(name) for name in ("ann", "bob", "cat"))

@@ -98,7 +98,8 @@ def test_the_table_has_exactly_the_steps_of_the_design(machine: Machine[Any, Any
 def test_every_state_is_in_the_table_and_reachable_from_a_first_one(
     machine: Machine[Any, Any],
 ) -> None:
-    states: set[StrEnum] = {*type(machine.initial[0])}
+    first: StrEnum = machine.initial[0]
+    states = set(type(first))
     reached = set(machine.initial)
     while fresh := {to for state in reached for to in machine.table[state].values()} - reached:
         reached |= fresh

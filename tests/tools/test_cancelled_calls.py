@@ -52,9 +52,7 @@ async def _asked(project: Project) -> str:
 
 
 @pytest.mark.parametrize("mode", ERAS)
-async def test_a_wait_that_is_given_up_leaves_the_question_open(
-    tmp_path: Path, mode: str
-) -> None:
+async def test_a_wait_that_is_given_up_leaves_the_question_open(tmp_path: Path, mode: str) -> None:
     project = a_project(tmp_path)
     worker = a_worker(project, a_task(project))
     async with in_memory(project, worker.caller, mode) as client:

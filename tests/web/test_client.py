@@ -49,11 +49,11 @@ def _something_that_says(words: bytes) -> Generator[int]:
                 while True:
                     connection, _ = listener.accept()
                     kept.append(connection)
-                    if words:
-                        connection.settimeout(SECONDS)
-                        connection.recv(65_536)
-                        connection.sendall(words)
-                        connection.shutdown(socket.SHUT_WR)
+                    # The first look only connects, and is gone by now.
+                    with contextlib.suppress(OSError):
+                        if words and connection.recv(65_536):
+                            connection.sendall(words)
+                            connection.shutdown(socket.SHUT_WR)
 
         threading.Thread(target=run, daemon=True).start()
         yield listener.getsockname()[1]
@@ -111,19 +111,22 @@ def test_the_address_of_a_server_that_was_killed_is_no_server(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "is_somebody_else"),
     [
-        _http("404 Not Found", "<html>Nothing here</html>"),
-        _http("200 OK", "<html>Hello</html>"),
-        _http("404 Not Found", '{"detail": "Not Found"}'),
-        _http("500 Oops", "[]"),
-        _http("401 Unauthorized", ""),
-        b"SSH-2.0-OpenSSH_9.9\r\n",
-        b"\x15\x03\x01\x00\x02\x02\x50",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+        (_http("404 Not Found", "<html>Nothing here</html>"), True),
+        (_http("200 OK", "<html>Hello</html>"), True),
+        (_http("404 Not Found", '{"detail": "Not Found"}'), True),
+        (_http("500 Oops", "[]"), True),
+        (_http("401 Unauthorized", ""), True),
+        (b"SSH-2.0-OpenSSH_9.9\r\n", True),
+        (b"\x15\x03\x01\x00\x02\x02\x50", True),
+        # As a server that is killed in the middle of its answer leaves it.
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", False),
     ],
 )
-def test_something_else_that_listens_there_is_told_apart(tmp_path: Path, words: bytes) -> None:
+def test_something_else_that_listens_there_is_told_apart(
+    tmp_path: Path, words: bytes, is_somebody_else: bool
+) -> None:
     layout = Layout(tmp_path)
     with _something_that_says(words) as port:
         _say_where(layout, port)
@@ -132,8 +135,14 @@ def test_something_else_that_listens_there_is_told_apart(tmp_path: Path, words: 
         assert client is not None
         with pytest.raises(ServerUnreachable) as unreachable:
             client.call("list_plans", timeout_seconds=SECONDS)
-    assert f"127.0.0.1:{port}" in unreachable.value.message
-    assert unreachable.value.remedy
+    error = unreachable.value
+    assert f"127.0.0.1:{port}" in error.message
+    if is_somebody_else:
+        assert error.message.endswith("is not a Stoneforge server.")
+        assert error.remedy == "Stop it, or set orchestrator.port to another one."
+    else:
+        assert "does not answer" in error.message
+        assert error.remedy == "Start it with `sf serve`."
 
 
 def test_something_that_never_answers_is_given_up(tmp_path: Path) -> None:
@@ -212,11 +221,3 @@ def test_a_token_of_another_project_is_refused(server: Served, tmp_path: Path) -
         with pytest.raises(Refused) as refused:
             client.call("list_plans")
         assert refused.value.code == "unauthorized"
-
-
-@pytest.mark.parametrize("odd", ["../hooks", "a b", "x\r\nHost: evil", "ж", "?x#y"])
-def test_an_odd_name_is_no_operation_and_no_other_request(server: Served, odd: str) -> None:
-    with pytest.raises((Refused, ServerUnreachable, ValueError)) as refused:
-        _connected(server).call(odd)
-    if isinstance(refused.value, Refused):
-        assert refused.value.code in ("not_found", "invalid_input")

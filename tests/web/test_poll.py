@@ -179,7 +179,8 @@ def test_a_poll_whose_caller_is_gone_takes_no_work(
     with create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(
             f"POST /api/poll HTTP/1.1\r\nHost: {server.host}\r\nAuthorization: Bearer "
-            f"{server.person}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+            f"{server.person}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            + body
         )
         looks.wait()
         noticed = server.portal.start_task_soon(server.project.services.notices.wait, SECONDS)
