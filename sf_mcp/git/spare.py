@@ -7,6 +7,7 @@ changed since it was made. Nobody's work is ever in it: what a crash leaves of i
 
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from sf_mcp.core.models import Oid
@@ -14,35 +15,43 @@ from sf_mcp.git.command import GitFailed, run_git
 from sf_mcp.git.guard import replace_text
 
 SPARE = "spare"
+CHECKOUT_TIMEOUT_SECONDS = 600.0
 
 
 class Spare:
-    """The place of the one spare. Whoever makes or takes it holds the lock."""
+    """The one spare worktree of a forge. Safe to share between threads."""
 
-    def __init__(self, path: Path, admin: Path, *, timeout_seconds: float) -> None:
-        """Take its folder, the git directory that belongs to it, and git's time for a checkout."""
-        self.lock = threading.Lock()
+    def __init__(self, path: Path, admin: Path, check_out: Callable[[str, Oid], object]) -> None:
+        """Take its folder, its git directory, and what makes a detached worktree by its name."""
         self._path = path
         self._admin = admin
+        self._check_out = check_out
         self._mark = admin / "stoneforge-whole"
-        self._timeout_seconds = timeout_seconds
+        self._lock = threading.Lock()
 
     @property
-    def is_whole(self) -> bool:
-        """Whether it is there with all its files."""
+    def is_there(self) -> bool:
+        """Whether there is one, with all its files."""
         return self._mark.exists()
 
-    def vouch(self) -> None:
-        """Record that it is whole."""
-        self._mark.touch()
+    def make(self, commit: Oid) -> None:
+        """Check one out at `commit`, unless there is one already.
+
+        Raises:
+            GitRefused: there is no such commit, or git cannot write the files.
+        """
+        with self._lock:
+            if not self.is_there:
+                self._check_out(SPARE, commit)
+                self._mark.touch()
 
     def become(self, path: Path, admin: Path, branch: str, base: Oid) -> bool:
         """Turn the spare into a worktree at `path` on a new branch; False when there is none.
 
         A crash leaves what `Worktrees.prepare` takes for half a checkout, as it would be.
         """
-        with self.lock:
-            if not self.is_whole:
+        with self._lock:
+            if not self.is_there:
                 return False
             self._mark.unlink()
             self._admin.rename(admin)
@@ -53,7 +62,7 @@ class Spare:
             try:
                 # The branch comes last: until then nothing stands in the way of another attempt.
                 for command in (["clean", "-ffdxq"], checkout):
-                    run_git(command, cwd=path, timeout_seconds=self._timeout_seconds)
+                    run_git(command, cwd=path, timeout_seconds=CHECKOUT_TIMEOUT_SECONDS)
             except GitFailed:
                 shutil.rmtree(path, ignore_errors=True)
                 shutil.rmtree(admin, ignore_errors=True)

@@ -1,5 +1,6 @@
 """What a worktree looks like at this moment: its branch, and what is not committed."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,3 +107,13 @@ def admin_dir(worktree: Path) -> Path:
             remedy="Let the server prepare it again; its files are kept.",
         ) from error
     return (worktree / text.removeprefix("gitdir: ")).resolve()
+
+
+def inner_repository(path: Path, admin: Path) -> str:
+    """Return a repository that lies inside a worktree, or nothing."""
+    if (admin / "modules").is_dir():
+        return "a submodule"
+    for folder, folders, files in os.walk(path):
+        if Path(folder) != path and (".git" in folders or ".git" in files):
+            return os.path.relpath(folder, path)
+    return ""

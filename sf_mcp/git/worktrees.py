@@ -9,7 +9,6 @@ A record (`sf_mcp.git.records`) is written when a worktree is whole, before any
 session may see it: with it the files are somebody's work, without it they are half a checkout.
 """
 
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -25,10 +24,8 @@ from sf_mcp.git.locks import wait_until_quiet
 from sf_mcp.git.records import Record, Records, branch_name, existing_branch
 from sf_mcp.git.repository import Repository
 from sf_mcp.git.snapshots import admin_dir, snapshot, snapshot_files
-from sf_mcp.git.spare import SPARE, Spare
-from sf_mcp.git.status import head, status
-
-CHECKOUT_TIMEOUT_SECONDS = 600.0
+from sf_mcp.git.spare import CHECKOUT_TIMEOUT_SECONDS, SPARE, Spare
+from sf_mcp.git.status import head, inner_repository, status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +64,7 @@ class Worktrees:
         self.target = target
         self._now = clock
         self._records = Records(forge)
-        self._spare = Spare(
-            self.path(SPARE), self._admin(SPARE), timeout_seconds=CHECKOUT_TIMEOUT_SECONDS
-        )
+        self.spare = Spare(self.path(SPARE), self._admin(SPARE), self.detached)
 
     def path(self, name: str) -> Path:
         """Return where the worktree of a task, or the detached one called `name`, lies."""
@@ -147,7 +142,7 @@ class Worktrees:
             saved = snapshot(
                 self.forge, leaving, task_id, "before its worktree is removed", self._now()
             )
-            inner = _inner_repository(leaving, admin_dir(leaving))
+            inner = inner_repository(leaving, admin_dir(leaving))
         except BaseException:
             leaving.rename(path)
             raise
@@ -189,22 +184,6 @@ class Worktrees:
         )
         return path
 
-    @property
-    def has_spare(self) -> bool:
-        """Whether the next new task's worktree is checked out already."""
-        return self._spare.is_whole
-
-    def make_spare(self, commit: Oid) -> None:
-        """Check out, at `commit` or near it, what becomes the next new task's worktree.
-
-        Raises:
-            GitRefused: there is no such commit, or git cannot write the files.
-        """
-        with self._spare.lock:
-            if not self._spare.is_whole:
-                self.detached(SPARE, commit)
-                self._spare.vouch()
-
     def remove_detached(self, name: str) -> None:
         """Remove a worktree that `detached` made, with all that is in it."""
         if re.fullmatch(r"[A-Z]+[0-9]+", name):
@@ -231,7 +210,7 @@ class Worktrees:
         self._forget_admin(task_id)
         if branch is None or tip is None:
             branch = branch_name(task_id, title)
-            if not self._spare.become(path, self._admin(task_id), branch, base):
+            if not self.spare.become(path, self._admin(task_id), branch, base):
                 self._add(path, branch, base=base)
             return Record(branch=branch, base=base), True
         self._add(path, branch, base=None)
@@ -383,7 +362,7 @@ class Worktrees:
 
     def _clear(self, path: Path, task_id: TaskId) -> None:
         """Delete a folder that a snapshot holds; one with a repository inside moves aside."""
-        if _inner_repository(path, path / ".git"):
+        if inner_repository(path, path / ".git"):
             self._set_aside(path, task_id)
         else:
             shutil.rmtree(path)
@@ -407,13 +386,3 @@ class Worktrees:
 
     def _beside(self, path: Path, why: str) -> Path:
         return path.with_name(f".{path.name}.{why}")
-
-
-def _inner_repository(path: Path, admin: Path) -> str:
-    """Return a repository that lies inside a worktree, or nothing."""
-    if (admin / "modules").is_dir():
-        return "a submodule"
-    for folder, folders, files in os.walk(path):
-        if Path(folder) != path and (".git" in folders or ".git" in files):
-            return os.path.relpath(folder, path)
-    return ""

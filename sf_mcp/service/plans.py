@@ -165,7 +165,10 @@ class PlanService:
             if caller.session_id is None or (
                 (lease := leases.newest_of(tx.db, caller.session_id)) is None
             ):
-                raise InvalidInput("A proposal belongs to a task, and you hold none.")
+                raise InvalidInput(
+                    "A proposal belongs to a task, and you hold none.",
+                    remedy="Call claim_task first.",
+                )
             plan = plans.get(tx.db, tasks.get(tx.db, lease.subject).plan_id)
             draft = TaskDraft(title=title, description=description, depends_on=depends_on)
             return self._add(tx, caller, plan, [draft], state=TaskState.PROPOSED)[0]

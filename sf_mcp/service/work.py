@@ -111,12 +111,12 @@ class WorkService:
 
     def stock(self) -> None:
         """Keep a worktree at hand for the next task that has none."""
-        if self._worktrees.has_spare:
+        if self._worktrees.spare.is_there:
             return
         with self._workspace.read() as tx:
             is_wanted = tasks.is_any_unstarted(tx.db)
         if is_wanted:
-            self._worktrees.make_spare(self._target.head())
+            self._worktrees.spare.make(self._target.head())
 
     def claim(self, caller: Caller) -> tuple[Brief, Path | None]:
         """Claim a task; return its brief with the worktree, or None if that must be prepared."""

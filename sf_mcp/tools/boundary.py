@@ -44,7 +44,11 @@ class Boundary:
         """
         token = get_access_token()
         if token is None:
-            raise ToolError(_text(Unauthorized("The request carries no token.")))
+            error = Unauthorized(
+                "The request carries no token.",
+                remedy="Connect with the token that the launcher, or `sf-launch director`, gives.",
+            )
+            raise ToolError(_text(error))
         claims = token.claims or {}
         session = claims.get("session")
         return Caller(

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from sf_mcp.service.plans import PlanView, TaskDraft
 from sf_mcp.tools.boundary import Boundary
-from sf_mcp.tools.results import Done, PlanResult
+from sf_mcp.tools.results import Done, PlanResult, named
 from sf_mcp.tools.shared import CHANGES, ENDS, TaskParameter
 
 PlanParameter = Annotated[str, Field(description="Plan id or title.")]
@@ -127,7 +127,7 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
 
         def record(_: Any) -> Done:
             now = services.plans.set_dependencies(caller, task, add=add or (), remove=remove or ())
-            return Done(outcome=f"{task} depends on {', '.join(now) or 'nothing'}.")
+            return Done(outcome=f"{task} depends on {', '.join(named(now)) or 'nothing'}.")
 
         request = {"task": task, "add": add, "remove": remove}
         return await boundary.change(context, "set_dependencies", Done, record, request=request)

@@ -95,7 +95,11 @@ class Api:
             except ValidationError as error:
                 first = error.errors()[0]
                 where = ".".join(str(part) for part in first["loc"])
-                return _refusal(InvalidInput(f"{where}: {first['msg']}."))
+                return _refusal(
+                    InvalidInput(
+                        f"{where}: {first['msg']}.", remedy="Correct it and send the request again."
+                    )
+                )
             except StoneforgeError as error:
                 return _refusal(error)
             except Exception:  # a request's root: the caller is told, the server goes on

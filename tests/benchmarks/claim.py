@@ -2,8 +2,11 @@
 
 Both servers run in processes of their own under the same uvicorn options; each call is one POST of
 a `tools/call` on a kept connection. Each claim is a new session claiming a new task; its worktree
-is not made. The two take turns in short rounds, so that what else the machine does falls on both
-alike. Bare is bare: the echo tool has no token to check.
+is not made. All take turns in short rounds, so that what else the machine does falls on each alike.
+
+Bare is bare: the echo tool has no token to check, and answers as the SDK does unless it is told
+otherwise, in a stream of events. The same echo told to answer in plain JSON, as our server does,
+stands beside it for information.
 """
 
 import http.client
@@ -19,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from itertools import repeat
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -72,7 +76,16 @@ class ServicesWithoutWorktrees(Services):
 
 
 def serve_echo(pipe: Connection) -> None:
-    """Serve the SDK's smallest tool."""
+    """Serve the SDK's smallest tool, as it comes."""
+    _serve_echo(pipe, as_json=False)
+
+
+def serve_json_echo(pipe: Connection) -> None:
+    """Serve the same with answers in plain JSON."""
+    _serve_echo(pipe, as_json=True)
+
+
+def _serve_echo(pipe: Connection, *, as_json: bool) -> None:
     import anyio
     from mcp.server.mcpserver import MCPServer
 
@@ -90,7 +103,8 @@ def serve_echo(pipe: Connection) -> None:
     listener.bind(("127.0.0.1", 0))
     listener.listen(128)
     pipe.send((listener.getsockname()[1], []))
-    anyio.run(run_app, server.streamable_http_app(stateless_http=True), listener)
+    app = server.streamable_http_app(stateless_http=True, json_response=as_json)
+    anyio.run(run_app, app, listener)
 
 
 def serve_claims(pipe: Connection) -> None:
@@ -233,47 +247,49 @@ def start(serve: Callable[[Connection], None]) -> tuple[BaseProcess, int, list[s
     return process, port, tokens
 
 
-def forever(token: str) -> Iterator[str]:
-    """Give the same token to each call."""
-    while True:
-        yield token
-
-
 def measure() -> list[Figure]:
-    """Compare the two, with each number of clients."""
-    echo_server, echo_port, _ = start(serve_echo)
-    claim_server, claim_port, tokens = start(serve_claims)
-    left = iter(tokens)
-
-    def echo() -> Client:
-        return Client(echo_port, "/mcp", "echo", {"text": "hi"})
-
-    def claim() -> Client:
-        return Client(claim_port, "/worker/mcp", "claim_task", {})
-
+    """Compare claim and echo, with each number of clients."""
+    servers = [start(serve) for serve in (serve_echo, serve_json_echo, serve_claims)]
+    (_, echo_port, _), (_, json_echo_port, _), (_, claim_port, tokens) = servers
+    peers: dict[str, tuple[Callable[[], Client], Iterator[str]]] = {
+        "the SDK's echo": (echo_of(echo_port), repeat("")),
+        "the SDK's echo, as JSON": (echo_of(json_echo_port), repeat("")),
+        "claim": (
+            lambda: Client(claim_port, "/worker/mcp", "claim_task", {}),
+            iter(tokens),
+        ),
+    }
     figures: list[Figure] = []
     for clients in CLIENTS:
-        echoes: list[float] = []
-        claims: list[float] = []
+        times: dict[str, list[float]] = {name: [] for name in peers}
         for round_number in range(ROUNDS + 1):
-            some_echoes = times_of(echo, clients, forever(""))
-            some_claims = times_of(claim, clients, left)
-            if round_number > 0:
-                echoes += some_echoes
-                claims += some_claims
-        name = f"claim over HTTP, {clients} {'client' if clients == 1 else 'clients'}"
-        echo_ms, claim_ms = statistics.median(echoes), statistics.median(claims)
+            for name, (connect, some_tokens) in peers.items():
+                took = times_of(connect, clients, some_tokens)
+                if round_number > 0:
+                    times[name] += took
+        medians = {name: statistics.median(some) for name, some in times.items()}
+        with_clients = f"{clients} {'client' if clients == 1 else 'clients'}"
         figures += [
-            Figure(name=f"{name}: median", value=claim_ms, unit="ms"),
-            Figure(name=f"{name}: the SDK's echo, median", value=echo_ms, unit="ms"),
             Figure(
-                name=f"{name}: times the echo", value=claim_ms / echo_ms, unit="x", most=MOST_RATIO
+                name=f"{with_clients}: claim, times the SDK's echo",
+                value=medians["claim"] / medians["the SDK's echo"],
+                unit="x",
+                most=MOST_RATIO,
+            ),
+            *(
+                Figure(name=f"{with_clients}: {name}, median", value=medians[name], unit="ms")
+                for name in peers
             ),
         ]
-    for process in (echo_server, claim_server):
+    for process, _, _ in servers:
         process.terminate()
         process.join(10)
     return figures
+
+
+def echo_of(port: int) -> Callable[[], Client]:
+    """Return what connects to an echo server."""
+    return lambda: Client(port, "/mcp", "echo", {"text": "hi"})
 
 
 if __name__ == "__main__":

@@ -18,6 +18,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
+MOST_LOAD = 0.7
+"""Above it something else is at work that these times would tell of."""
+
 BENCHMARKS = {
     "graph": "the ready set and priorities at 100,000 tasks",
     "claim": "the claim over HTTP against the SDK's bare echo tool",
@@ -25,7 +28,6 @@ BENCHMARKS = {
     "dispatch": "from a landing to the start of the dependent's process",
     "rest": "memory and processor time of a server with nothing to do",
 }
-
 
 UNWANTED = {"PYTHONDONTWRITEBYTECODE", "SF_TOKEN"}
 """Programs run with their bytecode cached, as they are when they are installed."""
@@ -43,6 +45,10 @@ def main() -> int:
     arguments = parser.parse_args()
     if unknown := [name for name in arguments.names if name not in BENCHMARKS]:
         parser.error(f"There is no benchmark {unknown[0]}; there are {', '.join(BENCHMARKS)}.")
+    load = os.getloadavg()[0]
+    if load > MOST_LOAD:
+        busy = f"The machine is busy (load {load:.1f}): expect figures that are too high."
+        print(busy, file=sys.stderr)
     found: dict[str, Any] = {}
     is_over = False
     for name in arguments.names or BENCHMARKS:

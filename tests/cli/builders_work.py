@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 from sf_mcp.clock import utc_now
 from sf_mcp.core.identity import SERVER, Caller
@@ -16,11 +17,13 @@ from tests.cli.builders_project import Person
 
 @contextmanager
 def services_of(person: Person) -> Generator[Services]:
-    services = open_services(person.root, utc_now)
-    try:
-        yield services
-    finally:
-        services.close()
+    # Git is run from this process here: it must see the person's home, not the machine's.
+    with patch.dict(os.environ, {"HOME": person.environment["HOME"]}):
+        services = open_services(person.root, utc_now)
+        try:
+            yield services
+        finally:
+            services.close()
 
 
 def an_order(services: Services) -> WorkOrder:

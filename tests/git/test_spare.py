@@ -12,8 +12,8 @@ from tests.git.builders_repositories import Project, a_project, commit, git, is_
 
 def a_stocked_project(path: Path) -> Project:
     project = a_project(path)
-    project.worktrees.make_spare(project.target)
-    assert project.worktrees.has_spare
+    project.worktrees.spare.make(project.target)
+    assert project.worktrees.spare.is_there
     return project
 
 
@@ -29,14 +29,14 @@ def test_a_new_task_takes_the_spare(tmp_path: Path) -> None:
     assert (made.branch, made.base) == ("sf/T12-add-a-thing", project.target)
     assert status(made.path).branch == made.branch
     assert is_clean(made.path)
-    assert not project.worktrees.has_spare
+    assert not project.worktrees.spare.is_there
     assert not spare_of(project).exists()
 
 
 def test_it_is_a_worktree_like_any_other_from_then_on(tmp_path: Path) -> None:
     project = a_stocked_project(tmp_path / "p")
     made = project.prepare("T12")
-    project.worktrees.make_spare(project.target)
+    project.worktrees.spare.make(project.target)
     done = commit(made.path, {"new.txt": "new\n"}, env=project.session(made))
     assert project.forge.head_of(f"refs/heads/{made.branch}") == done
     with pytest.raises(AssertionError, match="stoneforge: refused"):
@@ -75,9 +75,9 @@ def test_a_spare_that_a_crash_left_half_made_is_made_anew(tmp_path: Path) -> Non
     spare = spare_of(project)
     spare.mkdir(parents=True)
     write(spare, {"half": "a checkout\n"})
-    assert not project.worktrees.has_spare
+    assert not project.worktrees.spare.is_there
     assert is_clean(project.prepare("T1").path)
-    project.worktrees.make_spare(project.target)
+    project.worktrees.spare.make(project.target)
     assert not (spare / "half").exists()
     assert is_clean(project.prepare("T2").path)
 
@@ -89,12 +89,12 @@ def test_a_crash_while_it_is_taken_is_repaired_by_the_next_call(tmp_path: Path) 
     (admins / "spare" / "stoneforge-whole").unlink()
     (admins / "spare").rename(admins / "T1")
     assert is_clean(project.prepare("T1").path)
-    project.worktrees.make_spare(project.target)
+    project.worktrees.spare.make(project.target)
     (admins / "spare" / "stoneforge-whole").unlink()
     (admins / "spare").rename(admins / "T2")
     spare_of(project).rename(spare_of(project).with_name("T2"))
     assert is_clean(project.prepare("T2").path)
-    project.worktrees.make_spare(project.target)
+    project.worktrees.spare.make(project.target)
     assert is_clean(project.prepare("T3").path)
 
 
@@ -109,5 +109,5 @@ def test_a_spare_that_git_cannot_use_is_replaced(tmp_path: Path) -> None:
 def test_a_spare_of_an_unknown_commit_is_refused(tmp_path: Path) -> None:
     project = a_project(tmp_path / "p")
     with pytest.raises(GitRefused, match="no commit"):
-        project.worktrees.make_spare(Oid("1" * 40))
-    assert not project.worktrees.has_spare
+        project.worktrees.spare.make(Oid("1" * 40))
+    assert not project.worktrees.spare.is_there

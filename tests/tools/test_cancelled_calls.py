@@ -11,7 +11,7 @@ from sf_mcp.core.identity import PERSON
 from sf_mcp.core.models import Role
 from sf_mcp.core.states import QuestionState
 from sf_mcp.service.drafts import TaskDraft
-from tests.builders import Project, a_project, a_task, a_worker, some_tasks
+from tests.builders import a_project, a_task, a_worker, some_tasks
 from tests.web.builders_server import (
     ERAS,
     SECONDS,
@@ -21,6 +21,7 @@ from tests.web.builders_server import (
     in_memory,
     over_http,
     served,
+    the_question,
 )
 
 pytestmark = pytest.mark.anyio
@@ -44,17 +45,11 @@ async def _until_there(path: Path) -> None:
             await anyio.sleep(0.01)
 
 
-async def _asked(project: Project) -> str:
-    with anyio.fail_after(SECONDS):
-        while not (found := project.services.questions.list_questions(PERSON)):
-            await project.services.notices.wait(1)
-    return found[0].id
-
-
 @pytest.mark.parametrize("mode", ERAS)
 async def test_a_wait_that_is_given_up_leaves_the_question_open(tmp_path: Path, mode: str) -> None:
     project = a_project(tmp_path)
     worker = a_worker(project, a_task(project))
+    question = "Q1"
     async with in_memory(project, worker.caller, mode) as client:
         tools = Tools(client)
         async with anyio.create_task_group() as group:
@@ -63,7 +58,7 @@ async def test_a_wait_that_is_given_up_leaves_the_question_open(tmp_path: Path, 
                 await tools("ask_director", question="Which?")
 
             group.start_soon(ask)
-            question = await _asked(project)
+            await the_question(project)
             group.cancel_scope.cancel()
         assert project.question(question).state is QuestionState.OPEN
         assert (await tools("report_progress", message="going on"))["outcome"] == "Noted."
@@ -111,7 +106,7 @@ async def test_clients_that_die_while_they_wait_leave_room_for_others(
             async with over_http(server, Role.PERSON, server.person, mode) as client:
                 await Tools(client)("wait_for_events", after=newest)
 
-        for _ in range(20):
+        for _ in range(12):
             group.start_soon(wait)
         await anyio.sleep(0.2)  # not for any of them in particular
         group.cancel_scope.cancel()

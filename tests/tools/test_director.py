@@ -1,14 +1,16 @@
 """A director's tools: plan, answer, watch, steer; the person's director also approves."""
 
+import threading
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from sf_mcp.core.identity import PERSON, Caller
-from sf_mcp.core.models import Role
+from sf_mcp.core.models import Event, Role
 from sf_mcp.core.states import MergeState, PlanState, QuestionState, TaskState
 from sf_mcp.tools import director as director_tools
 from tests.builders import (
@@ -22,6 +24,7 @@ from tests.builders import (
 )
 from tests.web.builders_server import (
     ERAS,
+    SECONDS,
     Served,
     Tools,
     count,
@@ -58,7 +61,12 @@ async def test_a_whole_graph_is_planned_in_one_call_and_held_until_it_is_activat
 ) -> None:
     async with over_http(server, role, server.token_of(role), mode) as client:
         tools = Tools(client)
-        once = {"use_id": f"plan-{mode}", "title": "Shop", "tasks": GRAPH, "draft": True}
+        once: dict[str, Any] = {
+            "use_id": f"plan-{mode}",
+            "title": "Shop",
+            "tasks": GRAPH,
+            "draft": True,
+        }
         made = await tools("create_plan", **once)
         schema, api, page = (task["id"] for task in made["tasks"])
         assert (made["state"], made["total"]) == ("draft", 3)
@@ -208,24 +216,38 @@ async def test_a_question_is_left_to_the_person(project: Project) -> None:
     assert project.question(question.id).state is QuestionState.OPEN
 
 
-async def test_waiting_for_events_ends_at_the_first_one(project: Project) -> None:
+async def test_waiting_for_events_ends_at_the_first_one(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     a_plan(project)
-    async with in_memory(project, DIRECTOR) as client, anyio.create_task_group() as group:
+    has_looked = threading.Event()
+    look = project.services.fleet.read_log
+
+    def noting(*arguments: Any, **more: Any) -> list[Event]:
+        seen = look(*arguments, **more)
+        has_looked.set()
+        return seen
+
+    after: list[dict[str, Any]] = []
+    async with in_memory(project, DIRECTOR) as client:
         tools = Tools(client)
         before = await tools("wait_for_events", after=0)
+        newest = before["newest"]
         assert [event["kind"] for event in before["events"]] == ["plan_created"]
-        after: list[dict[str, Any]] = []
+
+        monkeypatch.setattr(project.services.fleet, "read_log", noting)
 
         async def wait() -> None:
-            after.append(await tools("wait_for_events", after=before["newest"]))
+            after.append(await tools("wait_for_events", after=newest))
 
-        group.start_soon(wait)
-        await anyio.lowlevel.checkpoint()
-        assert not after
-        project.services.fleet.pause_fleet(PERSON, reason="lunch")
-    (event,) = after[0]["events"]
-    assert (event["kind"], event["actor"]) == ("fleet_paused", "person")
-    assert after[0]["newest"] == event["number"] > before["newest"]
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait)
+            assert await anyio.to_thread.run_sync(has_looked.wait, SECONDS)
+            assert not after
+            project.services.fleet.pause_fleet(PERSON, reason="lunch")
+        (event,) = after[0]["events"]
+        assert (event["kind"], event["actor"]) == ("fleet_paused", "person")
+        assert after[0]["newest"] == event["number"] > newest
 
 
 async def test_waiting_for_events_ends_with_a_word_when_nothing_happens(

@@ -122,7 +122,7 @@ def test_a_renewed_token_of_the_person_ends_the_one_before(tmp_path: Path) -> No
 async def test_a_parameter_cannot_say_who_calls(project: Project) -> None:
     mine = a_worker(project, a_task(project, "Mine"), with_worktree=True)
     theirs = a_worker(project, a_task(project, "Theirs"), with_worktree=True)
-    somebody = {
+    somebody: dict[str, Any] = {
         "caller": {"role": "person", "name": "person"},
         "session_id": theirs.session.id,
         "session": theirs.session.name,
@@ -149,7 +149,7 @@ async def test_a_connection_without_an_identity_can_call_nothing(
     for role in Role:
         async with in_memory(project, None, mode, role=role) as client:
             words = await Tools(client).refused("get_task", task=task)
-            assert "[unauthorized] The request carries no token." in words
+            assert "[unauthorized] The request carries no token. Connect with the token" in words
 
 
 @pytest.mark.anyio

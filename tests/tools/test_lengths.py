@@ -54,10 +54,10 @@ def _a_huge_task(project: Project, words: str) -> TaskDraft:
     """All that a task can hold."""
     return TaskDraft(
         title=_of(500, "title "),
-        description=_of(100_000, words),
+        description=_of(30_000, words),
         acceptance=[_of(499, f"{number} criterion ") for number in range(50)],
         paths=[_of(499, f"path{number}/") for number in range(50)],
-        depends_on=some_tasks(project, *(TaskDraft(title=_of(500, "before ")) for _ in range(60))),
+        depends_on=some_tasks(project, *(TaskDraft(title=_of(500, "before ")) for _ in range(40))),
     )
 
 
@@ -116,7 +116,8 @@ async def test_a_huge_plan_is_read_page_by_page_in_order(project: Project) -> No
         (last,) = some_tasks(project, TaskDraft(title="Last", depends_on=ids))
         await _short(client, "get_task", task=last)
         await _short(client, "why", task=last)
-        await _short(client, "set_dependencies", task=last, remove=[ids[0]])
+        done = await _short(client, "set_dependencies", task=last, remove=[ids[0]])
+        assert done["outcome"].endswith(f", {ids[20]}, … and 99 more.")
         await _short(client, "fleet_status")
         await _short(client, "cancel_plan", plan=plan)
 
@@ -156,7 +157,7 @@ async def test_the_longest_question_is_shown_whole(project: Project, words: str)
 async def test_many_questions_and_merge_requests_come_by_page(project: Project) -> None:
     asked = [
         a_worker(project, a_task(project, f"Task {number}")).ask(_of(2_000, f"{number} why ") + "?")
-        for number in range(40)
+        for number in range(25)
     ]
     for _ in range(8):
         worker = a_worker(project, a_task(project, _of(500, "title ")), with_worktree=True)
@@ -205,13 +206,13 @@ async def test_a_review_of_huge_work_is_short_and_says_where_the_rest_is(tmp_pat
         assert page["worktree"] == str(steward.cwd)
         assert page["commit"] == request.commit
         assert f"get_task('{task}')" in page["note"]
-        for _ in range(5):
+        for _ in range(2):
             page = await _short(client, "claim_review", start=page["next_start"])
 
 
 async def test_a_long_check_log_is_cut_to_its_end(tmp_path: Path) -> None:
     noise = 'python3 -c "print(chr(92) * 9_000); raise SystemExit(1)"'
-    checks = [{"name": f"check {number}", "run": noise} for number in range(4)]
+    checks = [{"name": f"check {number}", "run": noise} for number in range(3)]
     project = a_project(tmp_path, config=json.dumps({"checks": checks}))
     worker = a_worker(project, a_task(project), with_worktree=True)
     worker.commit({"a.txt": "1\n"})
@@ -226,11 +227,11 @@ async def test_conflicts_in_many_files_are_counted(project: Project) -> None:
     files: dict[str, str | None] = {f"src/{number}.py": "mine\n" for number in range(200)}
     workers = [
         a_worker(project, a_task(project, _of(500, f"{number} ")), with_worktree=True)
-        for number in range(6)
+        for number in range(4)
     ]
     for number, worker in enumerate(workers):
         worker.commit(dict.fromkeys(files, f"{number}\n"))
     async with in_memory(project, workers[0].caller) as client:
         report = await _short(client, "check_conflicts")
-    assert len(report["conflicts"]) == 5
+    assert len(report["conflicts"]) == 3
     assert "… and 180 more" in report["conflicts"][0]["paths"]

@@ -1,8 +1,8 @@
 """Whatever a model puts into a parameter, it gets a result or a refusal that says what to do."""
 
+import itertools
 import re
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import pytest
@@ -15,11 +15,10 @@ from tests.builders import (
     a_merge_request,
     a_person_token,
     a_project,
-    a_steward,
     a_task,
     a_worker,
 )
-from tests.web.builders_server import in_memory, text_of
+from tests.web.builders_server import a_reviewer, in_memory, own_environment, text_of
 
 pytestmark = pytest.mark.anyio
 
@@ -41,9 +40,11 @@ WRONG_ARGUMENT = re.compile(r"Error executing tool \w+: \d+ validation errors? f
 """The SDK's own words, with the parameter's name and what it should be."""
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return a_project(tmp_path, config="checks: []\n")
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Generator[Project]:
+    folder = tmp_path_factory.mktemp("project")
+    with own_environment(folder):
+        yield a_project(folder, config="checks: []\n")
 
 
 def _a_caller(project: Project, role: Role) -> Caller:
@@ -51,9 +52,7 @@ def _a_caller(project: Project, role: Role) -> Caller:
         case Role.WORKER:
             return a_worker(project, a_task(project), with_worktree=True).caller
         case Role.STEWARD:
-            request = a_merge_request(project, a_task(project))
-            project.run_train()
-            return a_steward(project, request).caller
+            return a_reviewer(project, a_merge_request(project, a_task(project))).caller
         case Role.DIRECTOR:
             return Caller(role=role, name="director-1")
         case Role.PERSON:
@@ -74,25 +73,22 @@ def _value(schema: Mapping[str, Any], text: str, number: int) -> Any:
 
 
 @pytest.mark.parametrize("role", Role)
-@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 async def test_no_argument_makes_a_tool_fail(
-    project: Project, role: Role, text: str, monkeypatch: pytest.MonkeyPatch
+    project: Project, role: Role, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(director_tools, "EVENT_WAIT_SECONDS", 0.01)
-    caller = _a_caller(project, role)
-    number = NUMBERS[list(TEXTS.values()).index(text) % len(NUMBERS)]
-    async with in_memory(project, caller) as client:
-        tools = sorted((await client.list_tools()).tools, key=lambda one: one.name)
-        for tool in tools:
-            schemas = tool.input_schema["properties"]
-            arguments = {name: _value(schema, text, number) for name, schema in schemas.items()}
-            if tool.name == "ask_director":
-                continue  # waits for its answer; its texts are checked like those of the others
-            result = await client.call_tool(tool.name, arguments)
-            said = text_of(result)
-            assert not result.is_error or REFUSAL.fullmatch(said) or WRONG_ARGUMENT.match(said), (
-                said[:500]
-            )
-    # Nobody is locked out by any of it.
-    assert project.services.queries.list_tasks(PERSON).total >= 0
-    a_person_token(project)
+    for text, number in zip(TEXTS.values(), itertools.cycle(NUMBERS), strict=False):
+        async with in_memory(project, _a_caller(project, role)) as client:
+            for tool in sorted((await client.list_tools()).tools, key=lambda one: one.name):
+                if tool.name == "ask_director":
+                    continue  # waits for its answer; its texts are checked like those of others
+                schemas = tool.input_schema["properties"]
+                arguments = {name: _value(schema, text, number) for name, schema in schemas.items()}
+                result = await client.call_tool(tool.name, arguments)
+                said = text_of(result)
+                assert (
+                    not result.is_error or REFUSAL.fullmatch(said) or WRONG_ARGUMENT.match(said)
+                ), said[:500]
+        # Nobody is locked out by any of it.
+        a_person_token(project)
+    project.services.fleet.resume_fleet(PERSON)

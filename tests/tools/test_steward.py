@@ -25,6 +25,7 @@ from tests.web.builders_server import (
     in_memory,
     over_http,
     served,
+    text_of,
 )
 
 pytestmark = pytest.mark.anyio
@@ -98,16 +99,16 @@ async def test_the_pages_of_a_long_diff_are_the_whole_diff(project: Project) -> 
     assert diff == whole.text
 
 
-@pytest.mark.parametrize("start", [-1, 10**9, 10**30])
-async def test_a_page_that_is_not_there_is_empty_or_refused(project: Project, start: int) -> None:
+async def test_a_page_that_is_not_there_is_empty_or_refused(project: Project) -> None:
     steward = a_steward(project, _a_request(project))
     async with in_memory(project, steward.caller) as client:
-        result = await client.call_tool("claim_review", {"start": start})
-        if result.is_error:
-            assert "[invalid_input]" in str(result.content)
-        else:
-            assert result.structured_content is not None
-            assert result.structured_content["next_start"] is None
+        for start in (-1, 10**9, 10**30):
+            result = await client.call_tool("claim_review", {"start": start})
+            if result.is_error:
+                assert "[invalid_input]" in text_of(result)
+            else:
+                assert result.structured_content is not None
+                assert result.structured_content["next_start"] is None
 
 
 async def test_work_that_is_sent_back_carries_the_reason_to_the_next_worker(

@@ -1,4 +1,4 @@
-"""A project behind its real server on loopback, and what speaks to it: plain HTTP, the MCP client."""
+"""A project behind its real server on loopback, and what speaks to it: HTTP, the MCP client."""
 
 import contextlib
 import http.client
@@ -26,7 +26,7 @@ from starlette.types import ASGIApp
 
 from sf_mcp.app import bind, make_app, run_app
 from sf_mcp.core.identity import PERSON, SERVER, Caller
-from sf_mcp.core.models import MergeRequest, QuestionId, Role, SessionId, TaskId
+from sf_mcp.core.models import MergeRequest, Question, QuestionId, Role, SessionId, TaskId
 from sf_mcp.service.claims import grant_lease
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.tools.boundary import Boundary
@@ -215,6 +215,14 @@ def a_reviewer(project: Project, request: MergeRequest) -> Worker:
 def answer(project: Project, question: str, text: str) -> None:
     """Answer a question as the person."""
     project.services.questions.answer_question(PERSON, QuestionId(question), answer=text)
+
+
+async def the_question(project: Project) -> Question:
+    """Wait for the one question to be asked."""
+    with anyio.fail_after(SECONDS):
+        while not (found := project.services.questions.list_questions(PERSON)):
+            await project.services.notices.wait(1)
+    return found[0]
 
 
 def count(project: Project, table: str) -> int:

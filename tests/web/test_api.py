@@ -146,6 +146,7 @@ def test_a_wrong_argument_is_named(
     answer = server.post(f"/api/{name}", arguments)
     assert (answer.status, answer.json["code"]) == (422, "invalid_input")
     assert named in answer.json["message"]
+    assert answer.json["remedy"]
     assert count(server.project, "plans") == plans
 
 

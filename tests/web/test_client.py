@@ -1,4 +1,4 @@
-"""The client of `sf` and the launcher: finds the server, speaks with the right token, says what is wrong."""
+"""The client of `sf` and the launcher: which server, with whose token, and what is wrong."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""The launcher's long poll: work as soon as there is some, each piece once, nothing after a while."""
+"""The launcher's long poll: work as soon as there is some, each piece once, else nothing."""
 
 import threading
 from collections.abc import Callable, Generator
@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from sf_mcp.core.identity import PERSON
-from sf_mcp.core.models import EndKind
+from sf_mcp.core.models import EndKind, TaskId
 from sf_mcp.core.states import SessionState, TaskState
+from sf_mcp.service.drafts import TaskDraft
 from sf_mcp.service.launcher import Directives
-from tests.builders import TINY, a_task, a_worker
+from tests.builders import TINY, a_task, a_worker, some_tasks
 from tests.web.builders_server import SECONDS, Answer, Served, served
 
-NOTHING = {"order": None, "stop": []}
+NOTHING: dict[str, Any] = {"order": None, "stop": []}
 LONG = 30.0
 """Longer than a test waits for an answer."""
 
@@ -25,6 +26,12 @@ LONG = 30.0
 def server(tmp_path: Path) -> Generator[Served]:
     with served(tmp_path) as one:
         yield one
+
+
+def _work(server: Served) -> TaskId:
+    """Create a task that a poll may take at once."""
+    (task,) = some_tasks(server.project, TaskDraft(title="Add a thing"))
+    return task
 
 
 class Looks:
@@ -46,9 +53,14 @@ class Looks:
 
 
 @pytest.fixture
-def in_background() -> Generator[Callable[..., Future[Answer]]]:
+def in_background(server: Served) -> Generator[Callable[..., Future[Answer]]]:
+    """Polls that wait in threads of their own."""
     with ThreadPoolExecutor(12) as pool:
-        yield pool.submit
+
+        def poll(**arguments: Any) -> Future[Answer]:
+            return pool.submit(server.poll, **arguments)
+
+        yield poll
 
 
 def test_a_poll_without_work_is_empty_after_its_seconds(server: Served) -> None:
@@ -83,7 +95,7 @@ def test_a_poll_ends_as_soon_as_there_is_work(
     project = server.project
     match change:
         case "a task":
-            work = lambda: a_task(project)  # noqa: E731
+            work = lambda: _work(server)  # noqa: E731
         case "the end of a pause":
             a_task(project)
             project.services.fleet.pause_fleet(PERSON, reason="lunch")
@@ -92,7 +104,7 @@ def test_a_poll_ends_as_soon_as_there_is_work(
             worker = a_worker(project, a_task(project))
             work = lambda: worker.end(EndKind.RELEASED)  # noqa: E731
     looks = Looks(server, monkeypatch)
-    waiting = in_background(server.poll, seconds=LONG)
+    waiting = in_background(seconds=LONG)
     looks.wait()
     assert not waiting.done()
     work()
@@ -106,13 +118,13 @@ def test_changes_that_are_no_work_do_not_end_a_poll(
 ) -> None:
     worker = a_worker(server.project, a_task(server.project))
     looks = Looks(server, monkeypatch)
-    waiting = in_background(server.poll, seconds=LONG)
+    waiting = in_background(seconds=LONG)
     for number in range(3):
         looks.wait()
         server.project.services.claims.report_progress(worker.caller, message=str(number))
     looks.wait()
     assert not waiting.done()
-    a_task(server.project)
+    _work(server)
     assert waiting.result(SECONDS).json["order"] is not None
 
 
@@ -120,7 +132,7 @@ def test_many_polls_at_once_start_each_task_once(
     server: Served, in_background: Callable[..., Future[Answer]]
 ) -> None:
     tasks = [a_task(server.project, f"Task {number}") for number in range(5)]
-    polls = [in_background(server.poll, seconds=0.3) for _ in range(9)]
+    polls = [in_background(seconds=0.3) for _ in range(9)]
     orders = [poll.result(SECONDS).json["order"] for poll in polls]
     subjects = [order["session"]["subject"] for order in orders if order]
     assert sorted(subjects) == sorted(tasks)
@@ -132,10 +144,10 @@ def test_many_polls_that_wait_are_woken_by_one_task_and_one_gets_it(
     server: Served, monkeypatch: pytest.MonkeyPatch, in_background: Callable[..., Future[Answer]]
 ) -> None:
     looks = Looks(server, monkeypatch)
-    polls = [in_background(server.poll, seconds=1.0) for _ in range(9)]
+    polls = [in_background(seconds=1.0) for _ in range(9)]
     for _ in polls:
         looks.wait()
-    task = a_task(server.project)
+    task = _work(server)
     orders = [poll.result(SECONDS).json["order"] for poll in polls]
     assert [order["session"]["subject"] for order in orders if order] == [task]
 
@@ -158,7 +170,7 @@ def test_a_session_that_should_end_is_named_with_the_reason(
 ) -> None:
     worker = a_worker(server.project, a_task(server.project))
     looks = Looks(server, monkeypatch)
-    waiting = in_background(server.poll, seconds=LONG, running=[worker.session.id])
+    waiting = in_background(seconds=LONG, running=[worker.session.id])
     looks.wait()
     server.ask("stop_session", session=worker.session.name, reason="enough")
     (stop,) = waiting.result(SECONDS).json["stop"]
