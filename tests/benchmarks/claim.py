@@ -5,8 +5,9 @@ a `tools/call` on a kept connection. Each claim is a new session claiming a new 
 is not made. All take turns in short rounds, so that what else the machine does falls on each alike.
 
 Bare is bare: the echo tool has no token to check, and answers as the SDK does unless it is told
-otherwise, in a stream of events. The same echo told to answer in plain JSON, as our server does,
-stands beside it for information.
+otherwise, in a stream of events. For information beside the ratio: the same echo told to answer in
+plain JSON, as our server does, and one small commit of SQLite alone, which is in every claim and in
+no echo. Where that takes as long as half an echo, the ratio says more of the disk than of us.
 """
 
 import http.client
@@ -14,13 +15,15 @@ import json
 import logging
 import multiprocessing
 import socket
+import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import repeat
 from multiprocessing.connection import Connection
@@ -48,6 +51,9 @@ CALLS = 128
 MOST_RATIO = 1.5
 TASKS = CALLS * (ROUNDS + 1) * len(CLIENTS)
 """One round more than is counted, to warm up."""
+COMMIT = "one commit of SQLite alone"
+COMMITS = 20
+"""Per round."""
 
 HEADERS = {
     "Content-Type": "application/json",
@@ -247,6 +253,25 @@ def start(serve: Callable[[Connection], None]) -> tuple[BaseProcess, int, list[s
     return process, port, tokens
 
 
+@contextmanager
+def a_database() -> Generator[sqlite3.Connection]:
+    """Open a database that keeps what is committed as ours does."""
+    with tempfile.TemporaryDirectory() as folder:
+        db = sqlite3.connect(Path(folder, "floor.db"), isolation_level=None)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("CREATE TABLE floor (value TEXT)")
+        yield db
+        db.close()
+
+
+def commit_ms(db: sqlite3.Connection) -> float:
+    """Commit one row; return the milliseconds."""
+    started = time.perf_counter()
+    db.execute("INSERT INTO floor VALUES ('x')")
+    return (time.perf_counter() - started) * 1000
+
+
 def measure() -> list[Figure]:
     """Compare claim and echo, with each number of clients."""
     servers = [start(serve) for serve in (serve_echo, serve_json_echo, serve_claims)]
@@ -261,12 +286,14 @@ def measure() -> list[Figure]:
     }
     figures: list[Figure] = []
     for clients in CLIENTS:
-        times: dict[str, list[float]] = {name: [] for name in peers}
-        for round_number in range(ROUNDS + 1):
-            for name, (connect, some_tokens) in peers.items():
-                took = times_of(connect, clients, some_tokens)
-                if round_number > 0:
-                    times[name] += took
+        times: dict[str, list[float]] = {name: [] for name in (*peers, COMMIT)}
+        with a_database() as db:
+            for round_number in range(ROUNDS + 1):
+                for name, (connect, some_tokens) in peers.items():
+                    took = times_of(connect, clients, some_tokens)
+                    if round_number > 0:
+                        times[name] += took
+                times[COMMIT] += [commit_ms(db) for _ in range(COMMITS)]
         medians = {name: statistics.median(some) for name, some in times.items()}
         with_clients = f"{clients} {'client' if clients == 1 else 'clients'}"
         figures += [
@@ -278,7 +305,7 @@ def measure() -> list[Figure]:
             ),
             *(
                 Figure(name=f"{with_clients}: {name}, median", value=medians[name], unit="ms")
-                for name in peers
+                for name in times
             ),
         ]
     for process, _, _ in servers:
