@@ -146,6 +146,32 @@ class Session:
     ended_at: datetime | None
     end: EndKind | None
     end_detail: str
+    starts: int
+    """How many processes it has had; each resume is one more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What one process of a session used on one day (UTC), as far as its stream has told.
+
+    Tokens are what the model was given and gave, over all requests: a context that is sent again
+    with each request counts each time, from the cache or not.
+    """
+
+    session_id: SessionId
+    start: int
+    """Which process of the session: 1 for the first."""
+    day: str
+    """Such as `2026-11-25`."""
+    input_tokens: int
+    """Neither written to the cache nor read from it."""
+    cache_write_tokens: int
+    cache_read_tokens: int
+    output_tokens: int
+    coordination_tokens: int
+    """Of all of these, what the fleet itself brought in: the schemas of our tools, the role's
+    prompt, the results of our tools."""
+    cost_usd: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +187,8 @@ class Handoff:
     commit: Oid | None
     snapshot: Oid | None
     by_server: bool
+    met: tuple[int, ...]
+    """Acceptance criteria that the session says are met, by number from 1."""
     created_at: datetime
 
 
@@ -191,6 +219,9 @@ class Question:
     asked_at: datetime
     answered_at: datetime | None
     delivered_at: datetime | None
+    """When the answer was handed to the session."""
+    acknowledged_at: datetime | None
+    """When a turn of the session was seen that had the answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

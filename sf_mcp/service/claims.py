@@ -221,6 +221,7 @@ class ClaimService:
                     "commit": commit,
                     "snapshot": snapshot,
                     "by_server": by_server,
+                    "met": (),
                     "created_at": tx.now,
                 },
             )
@@ -341,6 +342,7 @@ def ask(
         asked_at=tx.now,
         answered_at=None,
         delivered_at=None,
+        acknowledged_at=None,
     )
     questions.QUESTIONS.insert(tx.db, question)
     tx.event("question_asked", question.id, task=task_id, text=text)

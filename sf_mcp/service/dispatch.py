@@ -250,6 +250,7 @@ class DispatchService:
             ended_at=None,
             end=None,
             end_detail="",
+            starts=0,
         )
         SESSIONS.insert(tx.db, session)
         return session

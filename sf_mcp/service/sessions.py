@@ -112,7 +112,11 @@ class SessionService:
             session = sessions.get(tx.db, session_id)
             tx.event("session_started", session.id, name=session.name, pid=pid)
             return tx.edit_session(
-                session, pid=pid, process_started=process_started, log_path=log_path
+                session,
+                pid=pid,
+                process_started=process_started,
+                log_path=log_path,
+                starts=session.starts + (session.pid is None),
             )
 
     def connected(self, caller: Caller, session_id: str, *, model: str) -> Session:

@@ -8,7 +8,7 @@ import sqlite3
 from sqlite_utils import Database as SqliteUtils
 from sqlite_utils.migrations import Migrations
 
-from sf_mcp.store.schema import SCHEMA_VERSION, TABLES
+from sf_mcp.store.schema import RECOVERY, SCHEMA_VERSION, TABLES
 
 MIGRATIONS = Migrations("stoneforge")
 
@@ -17,6 +17,13 @@ MIGRATIONS = Migrations("stoneforge")
 def create_tables(db: SqliteUtils) -> None:
     """Create every table of the first release."""
     for statement in _statements(TABLES):
+        db.conn.execute(statement)
+
+
+@MIGRATIONS(name="0002_recovery")
+def add_recovery(db: SqliteUtils) -> None:
+    """Add what recovery, answers and costs are told by."""
+    for statement in _statements(RECOVERY):
         db.conn.execute(statement)
 
 

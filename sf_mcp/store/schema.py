@@ -1,6 +1,6 @@
 """The schema's version and its text, with the sentence that each constraint enforces."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 TABLES = """
 CREATE TABLE plans (
@@ -247,4 +247,32 @@ CREATE TABLE facts (
     name TEXT PRIMARY KEY,
     value TEXT NOT NULL
 );
+"""
+
+RECOVERY = """
+-- which acceptance criteria the session says are met, by number from 1
+ALTER TABLE handoffs ADD COLUMN met TEXT NOT NULL DEFAULT '[]';
+-- when a turn of the session was seen that had the answer
+ALTER TABLE questions ADD COLUMN acknowledged_at TEXT;
+-- how many processes the session has had: each resume is one more
+ALTER TABLE sessions ADD COLUMN starts INTEGER NOT NULL DEFAULT 0;
+
+-- a session that waits to be resumed keeps its name
+DROP INDEX one_live_session_a_name;
+CREATE UNIQUE INDEX one_live_session_a_name ON sessions (name)
+    WHERE state IN ('starting', 'running', 'stopping', 'parked', 'backoff');
+
+-- what one process of a session used on one day (UTC), as its stream said; only ever grows
+CREATE TABLE usage (
+    session_id TEXT NOT NULL REFERENCES sessions (id),
+    start INTEGER NOT NULL,
+    day TEXT NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    cache_write_tokens INTEGER NOT NULL,
+    cache_read_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    coordination_tokens INTEGER NOT NULL,
+    cost_usd REAL NOT NULL,
+    PRIMARY KEY (session_id, start, day)
+) WITHOUT ROWID;
 """

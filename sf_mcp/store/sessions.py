@@ -64,7 +64,7 @@ def newest_on(db: sqlite3.Connection, subject: str) -> list[Session]:
 
 def free_name(db: sqlite3.Connection, role: Role) -> str:
     """Return the lowest free name of the role, such as `worker-2`."""
-    states = [*sorted(LIVE_SESSIONS), SessionState.PARKED]
+    states = [*sorted(LIVE_SESSIONS), SessionState.PARKED, SessionState.BACKOFF]
     marks = ", ".join("?" * len(states))
     rows = db.execute(f"SELECT name FROM sessions WHERE state IN ({marks})", states)
     taken = {str(row[0]) for row in rows}

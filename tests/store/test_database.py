@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sf_mcp.core.errors import InvalidInput, StorageFailed
-from sf_mcp.store import facts
+from sf_mcp.core.models import TaskId
+from sf_mcp.store import facts, handoffs
 from sf_mcp.store.database import Database
 from sf_mcp.store.schema import SCHEMA_VERSION
 
@@ -108,7 +109,7 @@ def test_opening_again_finds_everything_and_migrates_nothing(tmp_path: Path) -> 
     assert count(second) == 7
     with second.read() as db:
         steps = db.execute("SELECT name FROM _sqlite_migrations").fetchall()
-        assert [row[0] for row in steps] == ["0001_tables"]
+        assert [row[0] for row in steps] == ["0001_tables", "0002_recovery"]
         assert db.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION
 
 
@@ -135,6 +136,38 @@ Database(Path(sys.argv[1]))
     with database.write() as db:
         facts.put(db, "count", "1")
     assert count(database) == 1
+
+
+def test_a_file_of_the_first_release_keeps_all_of_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    program = """
+import sys
+from pathlib import Path
+from sf_mcp.store import migrations
+from sf_mcp.store.database import Database
+
+migrations.MIGRATIONS._migrations = migrations.MIGRATIONS._migrations[:1]
+migrations.SCHEMA_VERSION = 1
+Database(Path(sys.argv[1]))
+"""
+    subprocess.run([sys.executable, "-c", program, str(path)], check=True, timeout=60)
+    with sqlite3.connect(path) as raw:
+        raw.execute("INSERT INTO plans VALUES ('P1', 'One', '', 'active', 'now', 'now')")
+        raw.execute(
+            "INSERT INTO tasks (id, plan_id, title, description, acceptance, priority, paths,"
+            " state, created_at, updated_at)"
+            " VALUES ('T1', 'P1', 'Do', '', '[]', 3, '[]', 'open', 'now', 'now')"
+        )
+        raw.execute(
+            "INSERT INTO handoffs VALUES (1, 'T1', 's', 'p', 'r', 'd', 'f', 'n', NULL, NULL, 0,"
+            " '2026-11-25T00:00:00+00:00')"
+        )
+    raw.close()
+
+    with Database(path).read() as db:
+        (handoff,) = handoffs.of_task(db, TaskId("T1"))
+
+    assert (handoff.progress, handoff.met) == ("p", ())
 
 
 def test_a_file_of_a_newer_release_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -186,7 +219,8 @@ READ_ONLY = """
 import os, sys
 from pathlib import Path
 from sf_mcp.core.errors import StorageFailed
-from sf_mcp.store import facts
+from sf_mcp.core.models import TaskId
+from sf_mcp.store import facts, handoffs
 from sf_mcp.store.database import Database
 
 database = Database(Path(sys.argv[1]))
@@ -239,7 +273,8 @@ LIMITED = """
 import resource, signal, sys
 from pathlib import Path
 from sf_mcp.core.errors import StorageFailed
-from sf_mcp.store import facts
+from sf_mcp.core.models import TaskId
+from sf_mcp.store import facts, handoffs
 from sf_mcp.store.database import Database
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

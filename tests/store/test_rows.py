@@ -51,7 +51,7 @@ def values_for(hint: Any) -> st.SearchStrategy[Any]:
         (inner,) = (part for part in get_args(hint) if part is not NoneType)
         return st.none() | values_for(inner)
     if get_origin(hint) is tuple:
-        return st.lists(text, max_size=3).map(tuple)
+        return st.lists(values_for(get_args(hint)[0]), max_size=3).map(tuple)
     if get_origin(hint) is dict:
         return st.dictionaries(text, JSON_VALUE, max_size=3)
     simple = {str: text, int: whole, float: number, bool: st.booleans(), datetime: moment}
