@@ -175,6 +175,7 @@ def a_waiting_worker(services: Services, tx: Transaction, number: int) -> str:
         ended_at=None,
         end=None,
         end_detail="",
+        starts=0,
     )
     SESSIONS.insert(tx.db, session)
     return services.sessions.mint(tx, Role.WORKER, session.id)
