@@ -22,10 +22,11 @@ from sf_mcp.core.models import (
     SessionId,
     Task,
 )
-from sf_mcp.core.states import QuestionState, SessionEvent, SessionState, TaskState
+from sf_mcp.core.states import QuestionState, SessionState
 from sf_mcp.service.claims import ClaimService, grant_lease
 from sf_mcp.service.pauses import parked_until, paused_reason
 from sf_mcp.service.requests import RequestService
+from sf_mcp.service.resuming import Resuming
 from sf_mcp.service.sessions import SessionService
 from sf_mcp.service.starting import may_start, next_backoff_end
 from sf_mcp.service.transaction import Transaction
@@ -77,6 +78,7 @@ class DispatchService:
         self._workspace = workspace
         self._claims = claims
         self._sessions = session_service
+        self._resuming = Resuming(claims, session_service)
         self._reviewable = requests.reviewable
         self._make_place = make_place
 
@@ -119,7 +121,7 @@ class DispatchService:
             workers = sum(session.role is Role.WORKER for session in alive)
             has_slot = workers < settings.orchestrator.max_concurrent
             may_work = has_slot and not self._is_over_budget(tx)
-            if may_work and (resumed := self._resume_answered(tx)):
+            if may_work and (resumed := self._resuming.next(tx)):
                 return resumed
             stewards = sum(session.role is Role.STEWARD for session in alive)
             if stewards < settings.agents.steward.count:
@@ -178,38 +180,6 @@ class DispatchService:
             if (over := next_backoff_end(tx)) is not None:
                 times.append(over)
             return min(times, default=None)
-
-    def _resume_answered(self, tx: Transaction) -> tuple[Session, str, str, bool] | None:
-        for task in tasks.TASKS.select(
-            tx.db, "state = ? AND reserved_for IS NOT NULL ORDER BY number", TaskState.OPEN
-        ):
-            session = SESSIONS.get(tx.db, str(task.reserved_for))
-            if session is None or session.state is not SessionState.PARKED:
-                continue
-            if not tx.graph.is_ready(task.id):
-                continue
-            session = tx.move_session(
-                session,
-                SessionEvent.RESUME,
-                pid=None,
-                process_started="",
-                stop_requested="",
-                nudges=0,
-                heard_at=tx.now,
-                end=None,
-            )
-            self._claims.grant(tx, task, session.id)
-            told = [
-                f"{question.id} was answered by {question.answered_by}: {question.answer}"
-                for question in questions.undelivered(tx.db, session.id)
-            ]
-            for question in questions.undelivered(tx.db, session.id):
-                tx.edit_question(question, delivered_at=tx.now)
-                tx.event("answer_delivered", question.id, session=session.id)
-            token = self._sessions.mint(tx, Role.WORKER, session.id)
-            message = "\n".join([*told, f"You hold {task.id} again. Go on with it."])
-            return session, token, message, True
-        return None
 
     def _start(
         self, tx: Transaction, role: Role, subject: str, message: str

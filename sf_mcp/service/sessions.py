@@ -2,15 +2,12 @@
 
 import secrets
 from collections.abc import Sequence
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from math import isfinite
 
 from sf_mcp.core.errors import Unauthorized
 from sf_mcp.core.identity import Caller
 from sf_mcp.core.models import (
     EndKind,
-    Lease,
     Question,
     QuestionId,
     Role,
@@ -28,14 +25,11 @@ from sf_mcp.core.text import one_line
 from sf_mcp.service.claims import ClaimService, is_over_budget
 from sf_mcp.service.pauses import pause
 from sf_mcp.service.secret_files import read_secret, write_secret
+from sf_mcp.service.settling import Settling
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.turns import NextStep, TurnVerdict, verdict_on
 from sf_mcp.service.workspace import Workspace
-from sf_mcp.store import facts, leases, questions, sessions, tasks
-from sf_mcp.store.merge_requests import MERGE_REQUESTS
-
-PARK_WITHOUT_RESET = timedelta(minutes=5)
-"""How long the fleet waits at a limit whose reset time is not known."""
+from sf_mcp.store import leases, questions, sessions, tasks
 
 
 class SessionService:
@@ -44,7 +38,7 @@ class SessionService:
     def __init__(self, workspace: Workspace, claims: ClaimService) -> None:
         """Work on this project."""
         self._workspace = workspace
-        self._claims = claims
+        self._settling = Settling(workspace, claims)
         self._told_by_hook: dict[SessionId, set[QuestionId]] = {}
 
     # -- identity ------------------------------------------------------------------------------
@@ -232,11 +226,13 @@ class SessionService:
             sessions.revoke_tokens(tx.db, session.id)
             self._told_by_hook.pop(session.id, None)
             lease = leases.live_of(tx.db, session.id)
-            is_parked = lease is not None and self._settle(tx, session, lease, kind, detail)
+            is_parked = lease is not None and self._settling.settle(
+                tx, session, lease, kind, detail
+            )
             if kind is EndKind.PARKED and not is_parked:
                 kind = EndKind.STOPPED  # what it waited for is over already
             if kind in (EndKind.USAGE_LIMIT, EndKind.OVERLOADED):
-                self._park_fleet(tx, kind, detail, resets_at)
+                self._settling.park_fleet(tx, kind, detail, resets_at)
             if kind in (EndKind.AUTHENTICATION, EndKind.BAD_CONFIGURATION):
                 pause(tx, f"{kind.value}: {detail}")
             tx.event("session_ended", session.id, name=session.name, end=kind.value, detail=detail)
@@ -251,58 +247,6 @@ class SessionService:
                 end=kind,
                 end_detail=detail,
             )
-
-    def _settle(
-        self, tx: Transaction, session: Session, lease: Lease, kind: EndKind, detail: str
-    ) -> bool:
-        """End the lease that a session still held at its end; return whether it is parked."""
-        if session.role is not Role.WORKER:
-            tx.end_lease(lease, kind, detail)
-            self._leave_to_person(tx, lease.subject)
-            return False
-        if kind is not EndKind.PARKED:
-            self._claims.let_go(tx, lease, kind, detail)
-            return False
-        task = tasks.get(tx.db, lease.subject)
-        question = questions.open_of_task(tx.db, task.id)
-        if question is not None:
-            tx.end_lease(lease, EndKind.PARKED, question.id)
-            tx.move_task(task, TaskEvent.PARK)
-            return True
-        # Answered between the turn's end and now: the next dispatch resumes it.
-        tx.end_lease(lease, EndKind.PARKED, "answered meanwhile")
-        until = self._workspace.settings.orchestrator.reservation_seconds
-        tx.move_task(
-            task,
-            TaskEvent.LET_GO,
-            reserved_for=session.id,
-            reserved_until=tx.now + timedelta(seconds=until),
-        )
-        return True
-
-    def _leave_to_person(self, tx: Transaction, subject: str) -> None:
-        """Leave what sessions have failed at too often, a review or a question, to the person."""
-        limit = self._workspace.settings.orchestrator.max_failures
-        if leases.count_failures(tx.db, subject, None) < limit:
-            return
-        note = f"{limit} sessions ended without deciding it"
-        if (request := MERGE_REQUESTS.get(tx.db, subject)) and not request.is_escalated:
-            tx.edit_merge_request(request, is_escalated=True)
-            tx.event("review_escalated", request.id, note=note)
-        if (question := questions.QUESTIONS.get(tx.db, subject)) and not question.escalated:
-            tx.edit_question(question, escalated=True)
-            tx.event("question_escalated", question.id, note=note)
-
-    def _park_fleet(self, tx: Transaction, kind: EndKind, detail: str, resets_at: str) -> None:
-        until = _reset_time(resets_at, tx.now)
-        reason = f"{kind.value}: {one_line(detail, 200)}"
-        if kind is EndKind.OVERLOADED or self._workspace.settings.limits.on_usage_limit == "wait":
-            facts.put(tx.db, "parked_until", until.isoformat())
-            facts.put(tx.db, "parked_reason", reason)
-            tx.event("fleet_parked", reason=kind.value, until=until.isoformat())
-        else:
-            # `ask` and `stop`: the person says when to go on.
-            pause(tx, f"{reason} (resets {until.isoformat(timespec='minutes')})")
 
     # -- for people ------------------------------------------------------------------------------
 
@@ -338,13 +282,3 @@ class SessionService:
             tx.edit_task(task, reserved_for=None, reserved_until=None, ahead=True)
         tx.event("session_ended", session.id, name=session.name, end=EndKind.STOPPED.value)
         return tx.move_session(session, SessionEvent.EXIT, ended_at=tx.now, end=EndKind.STOPPED)
-
-
-def _reset_time(text: str, now: datetime) -> datetime:
-    """Return when a limit is over, by what the launcher read; a guess when that is no use."""
-    with suppress(ValueError):
-        read = datetime.fromisoformat(text)
-        until = read if read.tzinfo is not None else read.replace(tzinfo=UTC)
-        if until > now:
-            return until.astimezone(UTC)
-    return now + PARK_WITHOUT_RESET

@@ -1,0 +1,89 @@
+"""What becomes of what a session held when its process has ended."""
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+from sf_mcp.core.models import EndKind, Lease, Role, Session
+from sf_mcp.core.states import TaskEvent
+from sf_mcp.core.text import one_line
+from sf_mcp.service.claims import ClaimService
+from sf_mcp.service.pauses import pause
+from sf_mcp.service.transaction import Transaction
+from sf_mcp.service.workspace import Workspace
+from sf_mcp.store import facts, leases, questions, tasks
+from sf_mcp.store.merge_requests import MERGE_REQUESTS
+
+PARK_WITHOUT_RESET = timedelta(minutes=5)
+"""How long the fleet waits at a limit whose reset time is not known."""
+
+
+class Settling:
+    """Part of recording a session's end: its lease, its task, the fleet."""
+
+    def __init__(self, workspace: Workspace, claims: ClaimService) -> None:
+        """Work on this project."""
+        self._workspace = workspace
+        self._claims = claims
+
+    def settle(
+        self, tx: Transaction, session: Session, lease: Lease, kind: EndKind, detail: str
+    ) -> bool:
+        """End the lease that a session still held at its end; return whether it is parked."""
+        if session.role is not Role.WORKER:
+            tx.end_lease(lease, kind, detail)
+            self._leave_to_person(tx, lease.subject)
+            return False
+        if kind is not EndKind.PARKED:
+            self._claims.let_go(tx, lease, kind, detail)
+            return False
+        task = tasks.get(tx.db, lease.subject)
+        question = questions.open_of_task(tx.db, task.id)
+        if question is not None:
+            tx.end_lease(lease, EndKind.PARKED, question.id)
+            tx.move_task(task, TaskEvent.PARK)
+            return True
+        # Answered between the turn's end and now: the next dispatch resumes it.
+        tx.end_lease(lease, EndKind.PARKED, "answered meanwhile")
+        until = self._workspace.settings.orchestrator.reservation_seconds
+        tx.move_task(
+            task,
+            TaskEvent.LET_GO,
+            reserved_for=session.id,
+            reserved_until=tx.now + timedelta(seconds=until),
+        )
+        return True
+
+    def _leave_to_person(self, tx: Transaction, subject: str) -> None:
+        """Leave what sessions have failed at too often, a review or a question, to the person."""
+        limit = self._workspace.settings.orchestrator.max_failures
+        if leases.count_failures(tx.db, subject, None) < limit:
+            return
+        note = f"{limit} sessions ended without deciding it"
+        if (request := MERGE_REQUESTS.get(tx.db, subject)) and not request.is_escalated:
+            tx.edit_merge_request(request, is_escalated=True)
+            tx.event("review_escalated", request.id, note=note)
+        if (question := questions.QUESTIONS.get(tx.db, subject)) and not question.escalated:
+            tx.edit_question(question, escalated=True)
+            tx.event("question_escalated", question.id, note=note)
+
+    def park_fleet(self, tx: Transaction, kind: EndKind, detail: str, resets_at: str) -> None:
+        """Hold the fleet back until the limit is over, or until the person says so."""
+        until = _reset_time(resets_at, tx.now)
+        reason = f"{kind.value}: {one_line(detail, 200)}"
+        if kind is EndKind.OVERLOADED or self._workspace.settings.limits.on_usage_limit == "wait":
+            facts.put(tx.db, "parked_until", until.isoformat())
+            facts.put(tx.db, "parked_reason", reason)
+            tx.event("fleet_parked", reason=kind.value, until=until.isoformat())
+        else:
+            # `ask` and `stop`: the person says when to go on.
+            pause(tx, f"{reason} (resets {until.isoformat(timespec='minutes')})")
+
+
+def _reset_time(text: str, now: datetime) -> datetime:
+    """Return when a limit is over, by what the launcher read; a guess when that is no use."""
+    with suppress(ValueError):
+        read = datetime.fromisoformat(text)
+        until = read if read.tzinfo is not None else read.replace(tzinfo=UTC)
+        if until > now:
+            return until.astimezone(UTC)
+    return now + PARK_WITHOUT_RESET
