@@ -193,6 +193,23 @@ class Handoff:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LateWork:
+    """A commit that a session made after it had lost its task: it moved no branch, and is kept."""
+
+    task_id: TaskId
+    snapshot: int
+    """Its number among the task's snapshots."""
+    session_id: str
+    """Empty when the session did not say who it is."""
+    commit: Oid
+    subject: str
+    """The first line of its message."""
+    files: tuple[str, ...]
+    """The first of those that it changes, and how many more there are."""
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RepairNote:
     """Why a task came back from review, with what the next attempt must know."""
 

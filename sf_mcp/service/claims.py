@@ -9,6 +9,7 @@ from sf_mcp.core.models import (
     FAILURES,
     EndKind,
     Handoff,
+    LateWork,
     Lease,
     Oid,
     Question,
@@ -24,7 +25,7 @@ from sf_mcp.core.states import QuestionEvent, QuestionState, TaskEvent, TaskStat
 from sf_mcp.core.text import checked_text
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
-from sf_mcp.store import handoffs, leases, merge_requests, questions, sessions, tasks
+from sf_mcp.store import handoffs, late_work, leases, merge_requests, questions, sessions, tasks
 
 HANDOFF_FIELD_LIMIT = 20_000
 """Characters per field of a handoff: five fields stay well inside a fresh session's context."""
@@ -52,6 +53,8 @@ class Brief:
     attempt: int
     dependencies: list[Delivered]
     handoffs: list[Handoff]
+    late_work: list[LateWork]
+    """Newest first."""
     repair_notes: list[RepairNote]
     answers: list[tuple[str, str]]
     neighbours: list[tuple[TaskId, str]]
@@ -140,6 +143,7 @@ class ClaimService:
             attempt=1 if is_first else len(leases.attempts(tx.db, task.id)) + 1,
             dependencies=[_delivered(tx, other) for other in tasks.dependencies_of(tx.db, task.id)],
             handoffs=[] if is_first else handoffs.of_task(tx.db, task.id)[::-1],
+            late_work=[] if is_first else late_work.of_task(tx.db, task.id)[::-1],
             repair_notes=[] if is_first else merge_requests.repair_notes(tx.db, task.id)[::-1],
             answers=questions.answers_of_task(tx.db, task.id),
             neighbours=_neighbours(tx, task),

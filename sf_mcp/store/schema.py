@@ -275,4 +275,16 @@ CREATE TABLE usage (
     cost_usd REAL NOT NULL,
     PRIMARY KEY (session_id, start, day)
 ) WITHOUT ROWID;
+
+-- what a session committed after it had lost its task, kept as a snapshot and offered to the next
+CREATE TABLE late_work (
+    task_id TEXT NOT NULL REFERENCES tasks (id),
+    snapshot INTEGER NOT NULL,
+    session_id TEXT NOT NULL,
+    "commit" TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    files TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    PRIMARY KEY (task_id, snapshot)
+) WITHOUT ROWID;
 """

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, Field
 
-from sf_mcp.core.models import Handoff, Task
+from sf_mcp.core.models import Handoff, LateWork, Task
 from sf_mcp.core.why import Why
 from sf_mcp.service.claims import Brief
 from sf_mcp.service.queries import TaskView
@@ -117,6 +117,15 @@ def _handoff_text(handoff: Handoff) -> str:
     return "\n".join(line for line in lines if line)
 
 
+def _late_text(late: LateWork) -> str:
+    short = late.commit[:12]
+    return (
+        f"{clipped(late.subject, TITLE_CHARACTERS)} (snapshot {late.snapshot}; files: "
+        f"{', '.join(late.files)}). Look at it: git show {short}. Use it, unless the branch has it "
+        f"already: git cherry-pick {short}"
+    )
+
+
 class WhyResult(BaseModel):
     """Why a task is not running, or not merged."""
 
@@ -151,6 +160,9 @@ class BriefResult(BaseModel):
     attempt: int = Field(description="1 for the first session on this task.")
     delivered: list[DeliveredLine] = Field(description="What the tasks before it brought in.")
     handoffs: list[str] = Field(description="From earlier sessions, newest first.")
+    late_work: list[str] = Field(
+        description="Commits of sessions that had lost the task; on no branch, newest first."
+    )
     repair_notes: list[str] = Field(description="Why it was sent back, newest first: mend these.")
     answers: list[str] = Field(description="Questions already answered.")
     worktree: str
@@ -182,6 +194,7 @@ class BriefResult(BaseModel):
                     for line in brief.dependencies
                 ][:MOST_NAMED],
                 handoffs=[_handoff_text(handoff) for handoff in brief.handoffs][:5],
+                late_work=[_late_text(late) for late in brief.late_work][:5],
                 repair_notes=[
                     f"{note.reason}\n{note.detail}".strip() for note in brief.repair_notes
                 ][:5],
