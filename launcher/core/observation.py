@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import assert_never
 
+from launcher.core.loose import count_in
 from launcher.core.stream import (
     ApiRetry,
     AssistantMessage,
@@ -22,8 +23,19 @@ from launcher.core.stream import (
     Unknown,
     UserText,
 )
+from launcher.core.usage import (
+    Usage,
+    session_cost,
+    with_context,
+    with_message,
+    with_results,
+    with_turn,
+)
 
 LINE_CHARACTERS = 160
+
+COST_ROUNDING = 0.0001
+"""US dollars by which the client's words on the cost may be too high: it says four decimals."""
 
 _TELLING_INPUTS = ("command", "file_path", "pattern", "path", "title", "question", "summary")
 """The argument of a tool that tells a person most, in this order."""
@@ -52,10 +64,17 @@ class Observation:
     last_line: str = ""
     """For people: one short line without control characters."""
     context_tokens: int = 0
+    """The main thread's newest prompt, and what is known of the answer to it."""
     context_window: int = 0
     """0 until the client has said it."""
+    usage: Usage = field(default_factory=Usage)
     cost_usd: float = 0.0
-    """Of this process: what earlier processes of a resumed session cost is not in it."""
+    """Of this process: what earlier processes of a resumed session cost is not in it. Of a running
+    turn, never more than it has really cost."""
+    settled_usd: float = 0.0
+    """Of it, the turns that have ended."""
+    cost_before: float | None = None
+    """What the client counts besides this process; None until that is known."""
     turns_ended: int = 0
     last_result: TurnResult | None = None
     assistant_error: str | None = None
@@ -81,15 +100,24 @@ def fold(seen: Observation, event: Event) -> Observation:
         case ToolResults():
             if not event.is_main_thread:
                 return seen
-            return replace(seen, is_turn_active=True, activity=Activity.THINKING)
+            return replace(
+                seen,
+                is_turn_active=True,
+                activity=Activity.THINKING,
+                usage=with_results(seen.usage, event),
+            )
         case TurnResult():
             window = _window(seen, event)
+            cost = _cost(seen, event)
             return replace(
                 seen,
                 is_turn_active=False,
                 activity=Activity.TURN_ENDED,
                 context_window=window or seen.context_window,
-                cost_usd=_cost(seen, event),
+                usage=with_turn(seen.usage, event),
+                cost_usd=cost,
+                settled_usd=cost,
+                cost_before=event.cost_usd - cost,
                 turns_ended=seen.turns_ended + 1,
                 last_result=event,
             )
@@ -103,7 +131,7 @@ def fold(seen: Observation, event: Event) -> Observation:
         case RateLimit():
             return replace(seen, rate_limit=event)
         case ControlResponse():
-            return _fold_gauge(seen, event)
+            return _fold_answer(seen, event)
         case ToolProgress():
             return replace(seen, activity=Activity.TOOL)
         case UserText() | Notice() | Unknown() | Garbled():
@@ -138,8 +166,9 @@ def describe(use: ToolUse) -> str:
 
 
 def _fold_message(seen: Observation, message: AssistantMessage) -> Observation:
+    used = with_message(seen.usage, message)
     if not message.is_main_thread:
-        return seen
+        return replace(seen, usage=used)
     lines = [one_line(text) for text in message.texts]
     lines += [describe(use) for use in message.tool_uses]
     last_line = next((line for line in reversed(lines) if line), seen.last_line)
@@ -149,22 +178,39 @@ def _fold_message(seen: Observation, message: AssistantMessage) -> Observation:
         activity=Activity.TOOL if message.tool_uses else Activity.THINKING,
         last_line=last_line,
         # The blocks of one message repeat its usage: the newest replaces, nothing is added up.
-        context_tokens=message.fill_tokens or seen.context_tokens,
+        context_tokens=message.fill_tokens + used.answer.output
+        if message.fill_tokens
+        else seen.context_tokens,
+        usage=used,
         assistant_error=message.error or seen.assistant_error,
     )
 
 
-def _fold_gauge(seen: Observation, response: ControlResponse) -> Observation:
-    """Take the fill from the answer to `get_context_usage`; other answers have no such fields."""
-    total, most = response.payload.get("totalTokens"), response.payload.get("maxTokens")
-    if not isinstance(total, int) or not isinstance(most, int):
+def _fold_answer(seen: Observation, answer: ControlResponse) -> Observation:
+    """Take what an answer of the client says of fill or cost; others have no such fields."""
+    payload = answer.payload
+    if total := count_in(payload.get("totalTokens")):
+        used = with_context(seen.usage, payload)
+        return replace(
+            seen,
+            # The client counts up to the newest prompt.
+            context_tokens=total + used.answer.output,
+            context_window=count_in(payload.get("maxTokens")) or seen.context_window,
+            usage=used,
+        )
+    total_usd = session_cost(payload)
+    if total_usd is None:
         return seen
-    return replace(seen, context_tokens=total, context_window=most)
+    if seen.cost_before is None:
+        # Asked before the first turn, it is what was there before this process.
+        return seen if seen.is_turn_active else replace(seen, cost_before=total_usd)
+    cost = total_usd - COST_ROUNDING - seen.cost_before
+    return replace(seen, cost_usd=max(seen.cost_usd, cost))
 
 
 def _cost(seen: Observation, result: TurnResult) -> float:
     if result.turn_cost_usd is not None:
-        return seen.cost_usd + result.turn_cost_usd
+        return seen.settled_usd + result.turn_cost_usd
     # An older client: its total is as near as one gets; after a resume it may say too much.
     return max(seen.cost_usd, result.cost_usd)
 

@@ -6,12 +6,13 @@ Rule: no line can stop the launcher. What is not JSON becomes `Garbled`, what is
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import cast
 
-Json = Mapping[str, object]
+from launcher.core.loose import Json, list_in, number_in, object_in, text_in
+from launcher.core.tokens import Tokens, tokens_of, tokens_of_models
 
 SYNTHETIC_MODEL = "<synthetic>"
 """The client's own words in the model's place, such as an API error; it has no usage."""
@@ -46,11 +47,16 @@ class AssistantMessage:
     model: str
     texts: tuple[str, ...]
     tool_uses: tuple[ToolUse, ...]
-    fill_tokens: int | None
-    """The whole prompt that was answered, from the cache or not; None when it was not said."""
+    usage: Tokens
+    """Of the request that it answers; the output is what was known when its answer began."""
     is_main_thread: bool
     error: str | None
     """`rate_limit`, `authentication_failed`, … when it stands for a failed API call."""
+
+    @property
+    def fill_tokens(self) -> int | None:
+        """The whole prompt that was answered, from the cache or not; None when it was not said."""
+        return self.usage.prompt or None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +97,8 @@ class TurnResult:
     """Tokens by model."""
     num_turns: int
     errors: tuple[str, ...]
+    usage: Tokens = field(default_factory=Tokens)
+    """Of the whole turn, subagents too; an older client says only what the main thread used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,18 +192,18 @@ def parse_line(line: str | bytes) -> Event:
         case "result":
             return _result(fields)
         case "control_response":
-            return _control_response(_object(fields.get("response")))
+            return _control_response(object_in(fields.get("response")))
         case "tool_progress":
             return ToolProgress(
-                tool_name=_text(fields.get("tool_name")),
-                elapsed_seconds=_number(fields.get("elapsed_time_seconds")),
+                tool_name=text_in(fields.get("tool_name")),
+                elapsed_seconds=number_in(fields.get("elapsed_time_seconds")),
             )
         case "rate_limit_event":
-            return _rate_limit(_object(fields.get("rate_limit_info")))
+            return _rate_limit(object_in(fields.get("rate_limit_info")))
         case str(kind) if kind in _NOTICES:
             return Notice(kind=kind)
         case kind:
-            return Unknown(type=_text(kind))
+            return Unknown(type=text_in(kind))
 
 
 def user_message(text: str) -> bytes:
@@ -214,8 +222,16 @@ def interrupt(request_id: str) -> bytes:
 
 
 def get_context_usage(request_id: str) -> bytes:
-    """Return the line that asks for the fill of the context; answered while a tool runs too."""
-    return _control(request_id, {"subtype": "get_context_usage"})
+    """Return the line that asks for the fill of the context; answered while a tool runs too.
+
+    In short: at length, the client would have the API count the tokens of every part.
+    """
+    return _control(request_id, {"subtype": "get_context_usage", "detail": "summary"})
+
+
+def get_session_cost(request_id: str) -> bytes:
+    """Return the line that asks for the cost so far, the running turn's requests included."""
+    return _control(request_id, {"subtype": "get_session_cost"})
 
 
 def get_mcp_status(request_id: str) -> bytes:
@@ -229,60 +245,54 @@ def mcp_statuses(payload: Json) -> Mapping[str, str]:
 
 
 def _system(fields: Json) -> Event:
-    subtype = _text(fields.get("subtype"))
+    subtype = text_in(fields.get("subtype"))
     if subtype == "init":
         return Init(
-            session_id=_text(fields.get("session_id")),
-            model=_text(fields.get("model")),
+            session_id=text_in(fields.get("session_id")),
+            model=text_in(fields.get("model")),
             mcp_servers=_statuses(fields.get("mcp_servers")),
-            tools=tuple(_text(name) for name in _list(fields.get("tools"))),
-            version=_text(fields.get("claude_code_version")),
+            tools=tuple(text_in(name) for name in list_in(fields.get("tools"))),
+            version=text_in(fields.get("claude_code_version")),
         )
     if subtype == "api_retry":
         return ApiRetry(
             status=_status(fields.get("error_status")),
-            delay_seconds=_number(fields.get("retry_delay_ms")) / 1000,
-            attempt=int(_number(fields.get("attempt"))),
+            delay_seconds=number_in(fields.get("retry_delay_ms")) / 1000,
+            attempt=int(number_in(fields.get("attempt"))),
         )
     return Notice(kind=subtype or "system")
 
 
 def _assistant(fields: Json) -> AssistantMessage:
-    message = _object(fields.get("message"))
-    blocks = [_object(block) for block in _list(message.get("content"))]
-    model = _text(message.get("model"))
+    message = object_in(fields.get("message"))
+    blocks = [object_in(block) for block in list_in(message.get("content"))]
+    model = text_in(message.get("model"))
     error = fields.get("error")
     return AssistantMessage(
-        message_id=_text(message.get("id")),
+        message_id=text_in(message.get("id")),
         model=model,
-        texts=tuple(_text(block.get("text")) for block in blocks if block.get("type") == "text"),
+        texts=tuple(text_in(block.get("text")) for block in blocks if block.get("type") == "text"),
         tool_uses=tuple(
             ToolUse(
-                id=_text(block.get("id")),
-                name=_text(block.get("name")),
-                input=_object(block.get("input")),
+                id=text_in(block.get("id")),
+                name=text_in(block.get("name")),
+                input=object_in(block.get("input")),
             )
             for block in blocks
             if block.get("type") == "tool_use"
         ),
-        fill_tokens=None if model == SYNTHETIC_MODEL else _fill(_object(message.get("usage"))),
+        usage=Tokens() if model == SYNTHETIC_MODEL else tokens_of(message.get("usage")),
         is_main_thread=fields.get("parent_tool_use_id") is None,
         error=error if isinstance(error, str) else None,
     )
 
 
-def _fill(usage: Json) -> int | None:
-    parts = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-    total = int(sum(_number(usage.get(part)) for part in parts))
-    return total or None
-
-
 def _user(fields: Json) -> Event:
-    content = _object(fields.get("message")).get("content")
-    blocks = [_object(block) for block in _list(content)]
+    content = object_in(fields.get("message")).get("content")
+    blocks = [object_in(block) for block in list_in(content)]
     results = tuple(
         ToolResult(
-            tool_use_id=_text(block.get("tool_use_id")),
+            tool_use_id=text_in(block.get("tool_use_id")),
             is_error=block.get("is_error") is True,
             text=_content_text(block.get("content")),
         )
@@ -295,50 +305,54 @@ def _user(fields: Json) -> Event:
 
 
 def _result(fields: Json) -> TurnResult:
-    usage = _object(fields.get("modelUsage"))
+    usage = object_in(fields.get("modelUsage"))
     windows = {
-        model: int(_number(_object(entry).get("contextWindow"))) for model, entry in usage.items()
+        model: int(number_in(object_in(entry).get("contextWindow")))
+        for model, entry in usage.items()
     }
     return TurnResult(
-        subtype=_text(fields.get("subtype")),
+        subtype=text_in(fields.get("subtype")),
         is_error=fields.get("is_error") is True,
         api_error_status=_status(fields.get("api_error_status")),
-        text=_text(fields.get("result")),
-        terminal_reason=_text(fields.get("terminal_reason")),
-        cost_usd=_number(fields.get("total_cost_usd")),
+        text=text_in(fields.get("result")),
+        terminal_reason=text_in(fields.get("terminal_reason")),
+        cost_usd=number_in(fields.get("total_cost_usd")),
         turn_cost_usd=_turn_cost(fields.get("model_usage_since_last_result")),
         context_windows=MappingProxyType({m: size for m, size in windows.items() if size > 0}),
-        num_turns=int(_number(fields.get("num_turns"))),
-        errors=tuple(_text(error) for error in _list(fields.get("errors"))),
+        num_turns=int(number_in(fields.get("num_turns"))),
+        errors=tuple(text_in(error) for error in list_in(fields.get("errors"))),
+        usage=tokens_of(fields.get("usage")).at_least(
+            tokens_of_models(fields.get("model_usage_since_last_result"))
+        ),
     )
 
 
 def _turn_cost(usage: object) -> float | None:
     if usage is None:
         return None
-    return sum(_number(_object(entry).get("costUSD")) for entry in _object(usage).values())
+    return sum(number_in(object_in(entry).get("costUSD")) for entry in object_in(usage).values())
 
 
 def _control_response(response: Json) -> ControlResponse:
     failed = response.get("subtype") == "error"
     return ControlResponse(
-        request_id=_text(response.get("request_id")),
-        payload=_object(response.get("response")),
-        error=(_text(response.get("error")) or "unknown error") if failed else None,
+        request_id=text_in(response.get("request_id")),
+        payload=object_in(response.get("response")),
+        error=(text_in(response.get("error")) or "unknown error") if failed else None,
     )
 
 
 def _rate_limit(info: Json) -> RateLimit:
     return RateLimit(
-        status=_text(info.get("status")),
+        status=text_in(info.get("status")),
         resets_at=moment(info.get("resetsAt")),
-        kind=_text(info.get("rateLimitType")),
+        kind=text_in(info.get("rateLimitType")),
     )
 
 
 def moment(epoch: object) -> datetime | None:
     """Return the time of an epoch in seconds or milliseconds; None when it is none."""
-    seconds = _number(epoch)
+    seconds = number_in(epoch)
     if seconds > 1e11:  # In seconds that is the year 5138; so it is milliseconds.
         seconds /= 1000
     if not 0 < seconds < 1e11:
@@ -355,40 +369,17 @@ def _line(value: Json) -> bytes:
 
 
 def _statuses(servers: object) -> Mapping[str, str]:
-    entries = [_object(server) for server in _list(servers)]
+    entries = [object_in(server) for server in list_in(servers)]
     return MappingProxyType(
-        {_text(entry.get("name")): _text(entry.get("status")) for entry in entries}
+        {text_in(entry.get("name")): text_in(entry.get("status")) for entry in entries}
     )
 
 
 def _content_text(content: object) -> str:
     if isinstance(content, str):
         return content
-    return "\n".join(_text(_object(block).get("text")) for block in _list(content))
+    return "\n".join(text_in(object_in(block).get("text")) for block in list_in(content))
 
 
 def _status(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _object(value: object) -> Json:
-    return cast("Json", value) if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[object]:
-    return cast("list[object]", value) if isinstance(value, list) else []
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0.0
-    # A JSON number can be NaN, infinite, or an integer that no float holds.
-    try:
-        number = float(value)
-    except OverflowError:
-        return 0.0
-    return number if abs(number) < 1e15 else 0.0

@@ -5,20 +5,20 @@ from collections.abc import Callable
 
 import anyio
 
+from launcher.core.fill import is_step
 from launcher.core.observation import Observation
+from launcher.core.usage import Amount, by_day
 from launcher.fleet.orders import Order
 from launcher.fleet.server import Server
 from sf_mcp.client import Refused
+from sf_mcp.clock import utc_now
 from sf_mcp.core.errors import ServerUnreachable
+from sf_mcp.settings import HandoffThresholds
 
 logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 1.0
 """Between two reports of one session, however much it says."""
-FILL_STEP = 0.05
-"""A context that has grown by this share of its window is reported at once: the hooks, which ask
-for the handoff, go by what was reported."""
-USUAL_WINDOW = 200_000
 
 
 class Report:
@@ -29,27 +29,33 @@ class Report:
         order: Order,
         server: Server,
         observed: Callable[[], tuple[Observation, bool]],
+        thresholds: Callable[[], HandoffThresholds],
         *,
         renewal_seconds: float,
     ) -> None:
-        """`observed` gives what is known and whether a turn is active."""
+        """`observed` gives what is known and whether a turn is active.
+
+        The hooks and tools that ask for the handoff go by what was reported, so a fill that
+        matters by `thresholds` is reported at once.
+        """
         self._order = order
         self._server = server
         self._observed = observed
+        self._thresholds = thresholds
         self._renewal_seconds = renewal_seconds
         self._model: str | None = None
         self._has_news = anyio.Event()
         self._is_urgent = anyio.Event()
         self._is_closed = False
         self._told_tokens = 0
+        self._days: dict[str, Amount] = {}
         self._calls = anyio.Lock()
 
     def note(self) -> None:
         """Something about the session has changed."""
         self._has_news.set()
         seen, _ = self._observed()
-        step = FILL_STEP * (seen.context_window or USUAL_WINDOW)
-        if seen.context_tokens - self._told_tokens >= step:
+        if is_step(self._told_tokens, seen.context_tokens, self._thresholds()):
             self._is_urgent.set()
 
     def connected(self, model: str) -> None:
@@ -59,18 +65,19 @@ class Report:
         self._is_urgent.set()
 
     def close(self) -> None:
-        """Report no more, once a report under way is through."""
+        """Report once more, then no more."""
         self._is_closed = True
         self._has_news.set()
         self._is_urgent.set()
 
     async def run(self) -> None:
-        """Report until closed."""
-        while not self._is_closed:
+        """Report until closed, and then once more: what was said last counts too."""
+        while True:
             with anyio.move_on_after(self._renewal_seconds):
                 await self._has_news.wait()
+            is_last = self._is_closed
             await self.flush()
-            if self._is_closed:
+            if is_last:
                 return
             with anyio.move_on_after(PAUSE_SECONDS):
                 await self._is_urgent.wait()
@@ -80,6 +87,12 @@ class Report:
         async with self._calls:
             self._has_news, self._is_urgent = anyio.Event(), anyio.Event()
             seen, is_turn_active = self._observed()
+            amount = Amount(
+                tokens=seen.usage.total,
+                coordination=seen.usage.coordination,
+                cost_usd=seen.cost_usd,
+            )
+            self._days = by_day(self._days, amount, utc_now().date().isoformat())
             try:
                 if self._model is not None:
                     await self._server.call_once(
@@ -95,9 +108,22 @@ class Report:
                     context_window=seen.context_window,
                     # A process knows its own cost alone.
                     cost_usd=self._order.cost_usd + seen.cost_usd,
+                    usage=[_reported(day, amount) for day, amount in self._days.items()],
                 )
                 self._told_tokens = seen.context_tokens
             except ServerUnreachable:
                 self._has_news.set()
             except Refused as error:
                 logger.warning("the report of %s was refused: %s", self._order.name, error)
+
+
+def _reported(day: str, amount: Amount) -> dict[str, object]:
+    return {
+        "day": day,
+        "input_tokens": amount.tokens.input,
+        "cache_write_tokens": amount.tokens.cache_write,
+        "cache_read_tokens": amount.tokens.cache_read,
+        "output_tokens": amount.tokens.output,
+        "coordination_tokens": amount.coordination,
+        "cost_usd": amount.cost_usd,
+    }

@@ -20,6 +20,7 @@ from launcher.core.observation import Observation, fold
 from launcher.core.stream import Event, interrupt, parse_line, user_message
 from launcher.fleet.child import Child
 from launcher.fleet.family import end_family
+from launcher.fleet.gauge import Gauge, nothing_seen
 from launcher.fleet.orders import NextStep, Order, Verdict, verdict
 from launcher.fleet.report import Report
 from launcher.fleet.starting import Surroundings, log_path, not_started, start_client
@@ -94,8 +95,13 @@ class Session:
         self._changed = anyio.Event()
         self._interrupts = 0
         lease_seconds = around.settings.current().orchestrator.lease_seconds
+        self._gauge = Gauge(order.role, around.settings, lambda: self.seen)
         self._report = Report(
-            order, around.server, self._observed, renewal_seconds=lease_seconds / RENEWALS
+            order,
+            around.server,
+            self._observed,
+            self._gauge.thresholds,
+            renewal_seconds=lease_seconds / RENEWALS,
         )
 
     @property
@@ -137,6 +143,7 @@ class Session:
             return End(kind=self._stop.kind, sentence=self._stop.reason)
         try:
             self._child = child = await start_client(self.order, self._around)
+            self.seen = nothing_seen(self._around.layout, self.order.role)
         except OSError as error:
             return not_started(error, self._around.claude)
         except StoneforgeError as error:
@@ -146,9 +153,11 @@ class Session:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._listen, child)
                 group.start_soon(self._report.run)
+                group.start_soon(self._gauge.run, child)
                 try:
                     end = await self._guarded(child)
                 finally:
+                    self._gauge.close()
                     await self._clear_away(child)
                     self._report.close()
             return end
@@ -188,6 +197,7 @@ class Session:
                 event = parse_line(line)
             turns = self.seen.turns_ended
             self.seen = fold(self.seen, event)
+            self._gauge.hear(event)
             if self.seen.turns_ended > turns:
                 self._expects_turn = False
             self._heard_at = anyio.current_time()
@@ -215,6 +225,8 @@ class Session:
     async def _converse(self, child: Child) -> End:
         """Feed the client until it has reached an outcome or has to go."""
         if self._stop is None:
+            # Before anything is used: the window, and what earlier processes have cost.
+            await self._gauge.ask(child)
             await self._tell(child, self.order.message)
         if (end := await self._connect(child)) is not None:
             return end
@@ -280,7 +292,7 @@ class Session:
             return _Happening.TURN_ENDED
         if self._is_over:
             return _Happening.EXITED
-        if self.is_turn_active and self._is_full():
+        if self.is_turn_active and self._gauge.is_full:
             return _Happening.FULL
         if anyio.current_time() >= self._silent_at():
             return _Happening.SILENT
@@ -290,13 +302,6 @@ class Session:
         if not self.is_turn_active:
             return float("inf")
         return self._heard_at + self._around.settings.current().orchestrator.turn_timeout_seconds
-
-    def _is_full(self) -> bool:
-        if self.order.role is not Role.WORKER or not self.seen.context_tokens:
-            return False
-        worker = self._around.settings.current().agents.worker
-        window = self.seen.context_window or worker.max_session_tokens
-        return self.seen.context_tokens >= worker.handoff_thresholds(window).take_over
 
     async def _after_turn(self, child: Child) -> End | None:
         self._turns_handled = self.seen.turns_ended
@@ -310,6 +315,8 @@ class Session:
                 return end
         word = await self._word()
         match word.step:
+            case NextStep.CONTINUE if self._gauge.is_full:
+                return await self._take_over(child)
             case NextStep.CONTINUE:
                 await self._tell(child, word.message)
                 return None
@@ -355,12 +362,23 @@ class Session:
         return await self._finish(child, self._stop.kind, self._stop.reason)
 
     async def _take_over(self, child: Child) -> End:
-        """Have the server write the handoff of a session whose context is full."""
+        """Have the server write the handoff of a session whose context is full.
+
+        Only when nothing of it runs any more, whether it heeded the interrupt or not: what it still
+        wrote would not be in the handoff.
+        """
         await self._interrupt(child)
+        child.close_input()
+        await child.wait(EXIT_SECONDS)
+        await self._clear_away(child)
         await self._report.flush()
+        kind = EndKind.CONTEXT_FULL
         if self.order.role is Role.WORKER:
-            await self._server.call("take_over_context", session_id=self.order.session_id)
-        return await self._finish(child, EndKind.CONTEXT_FULL)
+            # An outcome that it reached meanwhile stands.
+            kind = EndKind(
+                await self._server.call("take_over_context", session_id=self.order.session_id)
+            )
+        return classify(Ending(exit_code=None, asked=kind), now=utc_now())
 
     async def _end_of_exited(self, child: Child) -> End:
         code = await child.wait(EXIT_SECONDS)

@@ -28,6 +28,7 @@ from sf_mcp.service.secret_files import read_secret, write_secret
 from sf_mcp.service.settling import Settling
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.turns import NextStep, TurnVerdict, verdict_on
+from sf_mcp.service.used import UsageReport, record_usage
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import leases, questions, sessions, tasks
 
@@ -134,11 +135,17 @@ class SessionService:
         context_tokens: int,
         context_window: int,
         cost_usd: float,
+        usage: Sequence[UsageReport] = (),
     ) -> Session:
-        """Record what the stream says, and renew the lease: the process is alive."""
+        """Record what the stream says, and renew the lease: the process is alive.
+
+        `usage` is what the present process has used so far, by day; also that of one whose session
+        has ended meanwhile counts.
+        """
         caller.require(Role.PERSON, to="report sessions")
         with self._workspace.write(caller) as tx:
             session = sessions.get(tx.db, session_id)
+            record_usage(tx, session, usage)
             if session.state not in LIVE_SESSIONS:
                 return session
             if lease := leases.live_of(tx.db, session.id):

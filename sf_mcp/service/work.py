@@ -13,13 +13,14 @@ from datetime import timedelta
 from pathlib import Path
 
 from sf_mcp import process
-from sf_mcp.core.errors import ConfigInvalid, StoneforgeError
+from sf_mcp.core.errors import ConfigInvalid, StaleLease, StoneforgeError
 from sf_mcp.core.identity import SERVER, Caller
 from sf_mcp.core.models import (
     EndKind,
     Oid,
     Role,
     Session,
+    SessionId,
     Task,
     TaskId,
 )
@@ -171,34 +172,49 @@ class WorkService:
             self._worktrees.remove_detached(f"review-{session.name}")
         return session
 
-    def take_over_context(self, caller: Caller, session_id: str) -> None:
-        """Write the handoff of a worker whose context is full and that did not write it itself."""
+    def take_over_context(self, caller: Caller, session_id: str) -> EndKind:
+        """Write the handoff of a worker whose context is full and that did not write it itself.
+
+        Returns what the session's end is: one whose work on the task had ended before, whether with
+        an outcome or because its lease was taken away, keeps that end.
+        """
         caller.require(Role.PERSON, to="write handoffs for others")
         with self._workspace.read() as tx:
             session = sessions.get(tx.db, session_id)
             lease = leases.live_of(tx.db, session.id)
             task = tasks.get(tx.db, lease.subject) if lease else None
         if lease is None or task is None or session.role is not Role.WORKER:
-            return
+            return self._end_of(session.id)
         worker = Caller(role=Role.WORKER, name=session.name, session_id=session.id)
         kept = self.snapshot(task.id, "context full")
         head = self._forge.head_of(f"refs/heads/{task.branch}") if task.branch else None
         commits = self._forge.log_between(task.base, head) if head and task.base else ()
         done = "\n".join(f"{entry.commit[:12]} {entry.subject}" for entry in commits[:30])
-        self._claims.record_handoff(
-            worker,
-            progress=f"Commits on {task.branch}:\n{done}" if done else "Nothing was committed.",
-            remaining="The session did not say; compare the acceptance criteria with the branch.",
-            decisions="",
-            pitfalls="The session's context was full before it wrote a handoff. "
-            f"Its last words: {session.last_line}",
-            next_step="Read the branch's log and diff"
-            + (f", and the uncommitted files in snapshot {kept}" if kept else "")
-            + ", then go on with the first unmet criterion.",
-            commit=head,
-            snapshot=kept,
-            by_server=True,
-        )
+        try:
+            self._claims.record_handoff(
+                worker,
+                progress=f"Commits on {task.branch}:\n{done}" if done else "Nothing was committed.",
+                remaining="It did not say; compare the acceptance criteria with the branch.",
+                decisions="",
+                pitfalls="The session's context was full before it wrote a handoff. "
+                f"Its last words: {session.last_line}",
+                next_step="Read the branch's log and diff"
+                + (f", and the uncommitted files in snapshot {kept}" if kept else "")
+                + ", then go on with the first unmet criterion.",
+                commit=head,
+                snapshot=kept,
+                by_server=True,
+            )
+        except StaleLease:
+            # An outcome, an expiry or a cancellation came first, while the files were kept.
+            return self._end_of(session.id)
+        return EndKind.CONTEXT_FULL
+
+    def _end_of(self, session_id: SessionId) -> EndKind:
+        """Return how the session's work on its subject ended."""
+        with self._workspace.read() as tx:
+            ended = leases.newest_of(tx.db, session_id)
+        return ended.end if ended and ended.end else EndKind.CONTEXT_FULL
 
     def _keep_files_of(self, session_id: str, reason: str) -> None:
         with self._workspace.read() as tx:

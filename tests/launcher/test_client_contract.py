@@ -33,6 +33,7 @@ from launcher.core.stream import (
     ToolResults,
     get_context_usage,
     get_mcp_status,
+    get_session_cost,
     initialize,
     interrupt,
     mcp_statuses,
@@ -126,6 +127,7 @@ class Tour:
     resumed: Client
     servers_before: dict[str, str]
     requests_before: int
+    usage_before: dict[str, Any]
     usage: dict[str, Any]
     exit_code: int
     results: list[ToolResult] = field(default_factory=list[ToolResult])
@@ -167,6 +169,8 @@ def tour(bench: Bench) -> Generator[Tour]:
         first.wait_for(ControlResponse, lambda r: r.request_id == "r1")
         first.send(get_mcp_status("r2"))
         servers = first.wait_for(ControlResponse, lambda r: r.request_id == "r2").payload
+        first.send(get_context_usage("r0"))
+        before = first.wait_for(ControlResponse, lambda r: r.request_id == "r0").payload
         requests_before = len(bench.asked_by(session.session_id))
         first.send(user_message("take the tour"))
         first.result(1)
@@ -186,6 +190,7 @@ def tour(bench: Bench) -> Generator[Tour]:
                 resumed=resumed,
                 servers_before=dict(mcp_statuses(servers)),
                 requests_before=requests_before,
+                usage_before=dict(before),
                 usage=dict(usage),
                 exit_code=exit_code,
                 results=[
@@ -272,10 +277,56 @@ def test_hooks_carry_the_sessions_token(tour: Tour) -> None:
 
 def test_the_fill_and_the_window_are_in_the_stream(tour: Tour) -> None:
     seen = tour.observed()
+    newest_output = tour.usage["apiUsage"]["output_tokens"]
 
-    assert seen.context_tokens == 60_000
+    assert newest_output > 1
+    assert seen.context_tokens == 60_000 + newest_output
     assert seen.context_window == tour.usage["maxTokens"]
     assert tour.usage["totalTokens"] == 60_000
+
+
+def test_the_window_and_our_tools_are_said_before_the_first_request(tour: Tour) -> None:
+    assert tour.usage_before["maxTokens"] == tour.usage["maxTokens"]
+    ours = [tool for tool in tour.usage_before["mcpTools"] if tool["serverName"] == "sf"]
+    assert {tool["name"] for tool in ours} == {
+        "mcp__sf__claim_task",
+        "mcp__sf__stall",
+        "mcp__sf__approve_merge",
+    }
+    assert all(tool["tokens"] > 0 for tool in ours)
+    results = tour.usage["messageBreakdown"]["toolCallsByType"]
+    claim = next(one for one in results if one["name"] == "mcp__sf__claim_task")
+    assert claim["resultTokens"] > 0
+
+
+def test_what_is_asked_of_the_client_costs_no_request_of_any_kind(tour: Tour) -> None:
+    kinds = {record.kind for record in tour.bench.api.requests if record.session == tour.id}
+
+    assert kinds == {RequestKind.MAIN}
+
+
+def test_the_cost_can_be_asked_for_in_the_middle_of_a_turn(bench: Bench) -> None:
+    """And with it the output of the newest answer, which the stream has as one token."""
+    with bench.start(bench.session()) as client:
+        bench.server.stalled.clear()
+        client.send(get_session_cost("c1"))
+        client.send(user_message("stall"))
+        assert bench.server.stalled.wait(WAIT_SECONDS)
+        client.send(get_session_cost("c2"))
+        client.send(get_context_usage("u1"))
+        client.wait_for(ControlResponse, lambda answer: answer.request_id == "u1")
+        seen = reduce(fold, client.events, Observation())
+
+        assert seen.is_turn_active
+        assert 0 < seen.cost_usd < 1
+        assert seen.usage.total.output > 1
+        client.send(interrupt("stop"))
+        result = client.result()
+        assert result.turn_cost_usd is not None
+        assert seen.cost_usd <= result.turn_cost_usd
+        after = reduce(fold, client.events, Observation())
+        assert after.cost_usd == result.turn_cost_usd
+        assert after.usage.total == result.usage
 
 
 def test_the_cost_of_a_session_is_cumulative_and_each_turn_says_its_own(tour: Tour) -> None:

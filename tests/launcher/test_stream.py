@@ -32,6 +32,7 @@ from launcher.core.stream import (
     parse_line,
     user_message,
 )
+from launcher.core.tokens import Tokens
 
 MODEL = "claude-sonnet-5-5"
 
@@ -121,7 +122,7 @@ def test_a_message_counts_the_whole_prompt_cached_or_not() -> None:
         model=MODEL,
         texts=("I look.",),
         tool_uses=(ToolUse(id="t1", name="Bash", input={"command": "ls"}),),
-        fill_tokens=51_003,
+        usage=Tokens(input=3, cache_write=1000, cache_read=50_000, output=1),
         is_main_thread=True,
         error=None,
     )
@@ -266,7 +267,8 @@ def test_the_newest_fill_replaces_and_blocks_of_one_message_do_not_add_up() -> N
         said(text("c"), message="msg_2", fill=(3, 1_000, 40_000)),
     )
 
-    assert seen.context_tokens == 41_003
+    # With the one token that was known of the answer when it began.
+    assert seen.context_tokens == 41_004
 
 
 def test_a_subagent_and_the_clients_own_words_do_not_change_the_fill() -> None:
@@ -274,7 +276,7 @@ def test_a_subagent_and_the_clients_own_words_do_not_change_the_fill() -> None:
     own["error"] = "server_error"
     seen = observed(INIT, said(text("a")), said(text("sub"), fill=(3, 9, 9), parent="t1"), own)
 
-    assert seen.context_tokens == 51_003
+    assert seen.context_tokens == 51_004
     assert seen.assistant_error == "server_error"
     assert seen.last_line == "API Error: 529"
 
@@ -362,7 +364,8 @@ def test_what_is_sent_is_one_line_of_json_whatever_the_text() -> None:
         "request_id": "r1",
         "request": {"subtype": "interrupt"},
     }
-    assert json.loads(get_context_usage("r2"))["request"] == {"subtype": "get_context_usage"}
+    asked = json.loads(get_context_usage("r2"))["request"]
+    assert asked == {"subtype": "get_context_usage", "detail": "summary"}
 
 
 def test_the_state_of_the_servers_is_read_from_its_answer() -> None:
