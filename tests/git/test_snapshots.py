@@ -1,6 +1,7 @@
 """Snapshots hold what is not committed, and the worktree does not notice."""
 
 import os
+import subprocess
 from datetime import timedelta
 from pathlib import Path
 
@@ -220,3 +221,87 @@ def test_a_lock_on_the_index_does_not_stop_it(tmp_path: Path) -> None:
     (project.forge.git_dir / "worktrees/T1/index.lock").touch()
     write(path, {"a": "1"})
     assert take(project, path) is not None
+
+
+def fingerprint(project: Project, path: Path) -> dict[str, object]:
+    """Every byte and time that a snapshot must leave as it was, in the worktree and its own git."""
+    admin = project.forge.git_dir / "worktrees" / "T1"
+    mine = [each for each in admin.rglob("*") if each.is_file()]
+    files = [each for each in path.rglob("*") if not each.is_dir()]
+    return {
+        **{str(each): (each.read_bytes(), each.stat().st_mtime_ns) for each in mine},
+        **{str(each): (each.lstat().st_mtime_ns, each.lstat().st_ctime_ns) for each in files},
+    }
+
+
+def test_index_head_and_files_are_the_very_same_afterwards(tmp_path: Path) -> None:
+    project = a_project(tmp_path / "p")
+    path = project.prepare().path
+    commit(path, {"a": "1", "b": "b", "staged": "1"})
+    write(path, {"a": "2", "b": None, "staged": "2", "new": "n"})
+    git(path, "add", "staged")
+    before = fingerprint(project, path)
+    assert take(project, path) is not None
+    assert fingerprint(project, path) == before
+
+
+def test_kinds_of_files_may_change_into_one_another(tmp_path: Path) -> None:
+    project = a_project(tmp_path / "p")
+    path = project.prepare().path
+    commit(path, {"file": "f", "folder/inside": "i", "plain": "p", "run.sh": "#!/bin/sh\n"})
+    write(path, {"file": None, "folder/inside": None, "plain": None})
+    (path / "folder").rmdir()
+    write(path, {"file/now/deeper": "d", "folder": "a file now"})
+    (path / "plain").symlink_to("nowhere")
+    (path / "run.sh").chmod(0o755)
+    made = take(project, path)
+    assert made is not None
+    listed = git(path, "ls-tree", "-r", "--format=%(objectmode) %(path)", made).splitlines()
+    assert listed == [
+        "100644 file/now/deeper",
+        "100644 folder",
+        "120000 plain",
+        "100644 readme.md",
+        "100755 run.sh",
+        "100644 src/app.py",
+    ]
+
+
+def test_names_that_are_no_text_are_kept(tmp_path: Path) -> None:
+    project = a_project(tmp_path / "p")
+    path = project.prepare().path
+    names = [b"latin-\xe9", b'quote"back\\slash', b"tab\tnew\nline", b"-dash", b":(top)x", b"*?["]
+    for name in names:
+        (path / os.fsdecode(name)).write_text("x")
+    made = take(project, path)
+    assert made is not None
+    raw = subprocess.run(
+        ["git", "ls-tree", "-z", "--name-only", made], cwd=path, capture_output=True, check=True
+    )
+    assert {*names, b"readme.md", b"src"} == {*raw.stdout.split(b"\0")[:-1]}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_that_cannot_be_read_is_left_out_and_the_others_are_kept(tmp_path: Path) -> None:
+    project = a_project(tmp_path / "p")
+    path = project.prepare().path
+    write(path, {"secret": "s", "a": "1", "src/app.py": "changed\n"})
+    (path / "secret").chmod(0)
+    made = take(project, path)
+    assert made is not None
+    assert files_of(path, made) == ["a", "readme.md", "src/app.py"]
+    assert git(path, "show", f"{made}:src/app.py") == "changed"
+
+
+def test_it_says_when_why_and_for_which_session_it_was_taken(tmp_path: Path) -> None:
+    project = a_project(tmp_path / "p")
+    path = project.prepare().path
+    write(path, {"a": "1"})
+    snapshot(project.forge, path, T1, "turn's end", NOON, session="d9a5-11")
+    write(path, {"a": "2"})
+    snapshot(project.forge, path, T1, "found (as it was)", NOON + timedelta(hours=1))
+    found = list_snapshots(project.forge, T1)
+    assert [(each.number, each.at, each.reason, each.session) for each in found] == [
+        (1, NOON, "turn's end", "d9a5-11"),
+        (2, NOON + timedelta(hours=1), "found (as it was)", ""),
+    ]
