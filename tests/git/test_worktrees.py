@@ -1,13 +1,16 @@
 """Worktrees: keyed by id, never emptied without a snapshot, whole again after any crash."""
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from sf_mcp.core.errors import GitRefused, InvalidInput
@@ -278,6 +281,24 @@ def test_half_a_checkout_that_only_lacks_files_needs_no_snapshot(tmp_path: Path)
     assert list_snapshots(project.forge, T1) == ()
 
 
+def until_every_git_has_begun(project: Project) -> None:
+    """Wait for children of the killed process that are not git yet: between their fork and exec.
+
+    A server takes longer to start than they do, and so never meets one; this process does.
+    """
+    ours = str(project.root)
+
+    def is_about_to_begin(one: psutil.Process) -> bool:
+        with contextlib.suppress(psutil.Error):
+            return one.name().startswith("python") and one.cwd().startswith(ours)
+        return False
+
+    deadline = time.monotonic() + 30
+    while any(is_about_to_begin(one) for one in psutil.process_iter()):
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.005)
+
+
 def test_a_kill_at_any_moment_of_preparing_is_repaired_by_the_next_call(tmp_path: Path) -> None:
     project = a_project(tmp_path / "p", {f"d{n % 7}/f{n}": f"{n}\n" * 50 for n in range(400)})
     script = (
@@ -299,6 +320,7 @@ def test_a_kill_at_any_moment_of_preparing_is_repaired_by_the_next_call(tmp_path
             assert preparing.stdout.readline() == b"go\n"
             time.sleep(delay)  # the instant of the kill, not a wait for anything
             os.killpg(preparing.pid, signal.SIGKILL)
+        until_every_git_has_begun(project)
         made = project.prepare()
         assert is_clean(made.path)
         assert status(made.path).branch == made.branch
