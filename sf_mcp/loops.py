@@ -60,6 +60,7 @@ async def _leases(services: Services) -> None:
         services.work.snapshot_expired([lease.subject for lease in expired])
         services.lease_watch.release_reservations(SERVER)
         services.work.end_lost_sessions(SERVER)
+        services.limits.look(SERVER)
         term = services.workspace.settings.orchestrator.lease_seconds
         seconds = min(LEASE_LOOK_SECONDS, term / 4)
 
@@ -136,7 +137,7 @@ class _News:
 
 
 async def _watch_files(services: Services, news: _News) -> None:
-    """Notice moves of the target and of the person's branch by others, and new configuration."""
+    """Notice what others do to the target, the person's branch, the configuration, the gate."""
     files: list[Path] = []
 
     def find() -> None:
@@ -149,12 +150,13 @@ async def _watch_files(services: Services, news: _News) -> None:
         ]
 
     await _guarded(find)
-    seen = [_signature(path) for path in files]
+    seen = [_signature(path) for path in (*files, services.workspace.gate.path)]
     while True:
         await anyio.sleep(FILE_LOOK_SECONDS)
         if not files:
             await _guarded(find)
-        now = [_signature(path) for path in files]
+        # Another fleet of the account may have met a limit, or its person lifted one.
+        now = [_signature(path) for path in (*files, services.workspace.gate.path)]
         if now != seen:
             seen = now
             news.note_file()

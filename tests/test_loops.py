@@ -9,6 +9,7 @@ import pytest
 
 from sf_mcp import loops
 from sf_mcp.core.identity import PERSON
+from sf_mcp.core.models import EndKind
 from sf_mcp.core.states import MergeState, TaskState
 from tests.builders import (
     TINY,
@@ -183,3 +184,36 @@ WHO = {
     "GIT_COMMITTER_NAME": "x",
     "GIT_COMMITTER_EMAIL": "x@x",
 }
+
+
+# -- the account's gate ------------------------------------------------------------------------
+
+
+async def test_a_limit_that_another_fleets_person_lifts_wakes_whoever_waits(tmp_path: Path) -> None:
+    project, other = a_project(tmp_path / "one"), a_project(tmp_path / "other")
+    a_worker(other, a_task(other)).end(EndKind.USAGE_LIMIT, "limit reached")
+    async with running(project) as steps:
+        await at_rest(steps)
+        woken = anyio.Event()
+
+        async def wait() -> None:
+            assert await project.services.notices.wait(BOUND_SECONDS)
+            woken.set()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            other.services.fleet.resume_fleet(PERSON)
+            with anyio.fail_after(BOUND_SECONDS):
+                await woken.wait()
+
+
+async def test_a_gate_that_cannot_be_read_is_said_once(tmp_path: Path) -> None:
+    project = a_project(tmp_path)
+    gate = project.services.workspace.gate.path
+    gate.parent.mkdir(parents=True)
+    gate.write_text("garbage")
+    async with running(project) as steps:
+        await until(lambda: "account_gate_unusable" in project.event_kinds())
+        await at_rest(steps)
+        assert project.event_kinds().count("account_gate_unusable") == 1

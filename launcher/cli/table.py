@@ -76,7 +76,14 @@ def draw(
     if overview["paused"]:
         parts.append(Text(f"Paused: {overview['paused']}", style="bold yellow"))
     if overview["parked_until"]:
-        parts.append(Text(f"At rest until {overview['parked_until']}", style="yellow"))
+        until = f"{overview['parked_until'][:16].replace('T', ' ')} UTC"
+        parts.append(
+            Text(
+                f"At rest until {until}: {overview['parked_reason']}. It goes on by itself then; "
+                "at once: sf resume",
+                style="yellow",
+            )
+        )
     parts.append(_sessions(overview, now))
     if overview["merges"]:
         parts.append(_merges(overview))

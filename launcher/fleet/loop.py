@@ -23,6 +23,7 @@ from launcher.fleet.starting import Surroundings
 from sf_mcp import process
 from sf_mcp.client import Refused
 from sf_mcp.clock import utc_now
+from sf_mcp.core.account import account_key
 from sf_mcp.core.errors import ServerUnreachable, StoneforgeError
 from sf_mcp.core.layout import Layout
 from sf_mcp.core.models import EndKind, SessionId
@@ -64,6 +65,7 @@ class Fleet:
             environ=environ,
             on_change=lambda: self.on_change(),
         )
+        self._account = account_key(environ)
         self._sessions: dict[SessionId, Session] = {}
         self._stopping = anyio.Event()
         self._polling: anyio.CancelScope | None = None
@@ -155,7 +157,7 @@ class Fleet:
     async def _take_orders(self, group: anyio.abc.TaskGroup) -> bool:
         """Do what one poll brings; return whether it brought anything."""
         running = [one.order.session_id for one in self.sessions if not one.is_stopping]
-        found = await self._server.poll(running)
+        found = await self._server.poll(running, account=self._account)
         for session_id, reason in found.stops.items():
             if session_id in self._sessions:
                 self._sessions[session_id].stop(EndKind.STOPPED, reason)

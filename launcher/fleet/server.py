@@ -105,14 +105,16 @@ class Server:
         """
         return await self._noting(lambda: self._answer(name, arguments))
 
-    async def poll(self, running: Sequence[str]) -> Directives:
+    async def poll(self, running: Sequence[str], *, account: str) -> Directives:
         """Wait for something to do; a cancelled wait takes no order with it.
+
+        `account` tells the account that sessions are paid from, as `account_key` gives it.
 
         Raises:
             Refused: the server refused.
             ServerUnreachable: it does not answer.
         """
-        return directives(await self._noting(lambda: self._poll(running)))
+        return directives(await self._noting(lambda: self._poll(running, account)))
 
     async def _noting(self, ask: Callable[[], Awaitable[Any]]) -> Any:
         try:
@@ -144,13 +146,14 @@ class Server:
             self._client = None
             return await self._answer(name, arguments)
 
-    async def _poll(self, running: Sequence[str]) -> Any:
+    async def _poll(self, running: Sequence[str], account: str) -> Any:
         # A client of its own: breaking it off must not touch another call.
         client = await self._connected()
         call = partial(
             client.call,
             "poll",
             running=list(running),
+            account=account,
             seconds=POLL_SECONDS,
             timeout_seconds=POLL_SECONDS + ANSWER_SECONDS,
         )

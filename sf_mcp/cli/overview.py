@@ -67,7 +67,11 @@ def _facts(overview: Any) -> list[tuple[str, str]]:
     if overview["paused"]:
         facts.append(("paused", f"{overview['paused']} (sf resume)"))
     if overview["parked_until"]:
-        facts.append(("parked", f"until {overview['parked_until'][:16]} UTC: usage limit"))
+        until = f"{overview['parked_until'][:16].replace('T', ' ')} UTC"
+        facts.append(("parked", f"until {until}: {overview['parked_reason']}"))
+        facts.append(
+            ("", "it goes on by itself then; at once, also in your other fleets: sf resume")
+        )
     counts = [f"{number} {state}" for state, number in overview["counts"].items() if number]
     counted = ", ".join(counts).replace("_", " ") or "none yet: sf task create"
     facts.append(("tasks", f"{overview['ready']} ready, {overview['blocked']} blocked ({counted})"))

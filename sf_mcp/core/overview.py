@@ -88,7 +88,10 @@ class Overview:
     at: datetime
     project: str
     paused: str
+    """Why nothing starts before a person has said so; empty when nothing is in the way."""
     parked_until: datetime | None
+    """When the account's limit ends; the fleet goes on by itself then."""
+    parked_reason: str
     notes: list[str]
     """What a person should know: no checks, a bad edit of the configuration."""
     target: TargetLine

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sf_mcp.service.hooks import HookService
     from sf_mcp.service.launcher import LauncherService
     from sf_mcp.service.lease_watch import LeaseWatch
+    from sf_mcp.service.limits import LimitService
     from sf_mcp.service.notices import Notices
     from sf_mcp.service.plans import PlanService
     from sf_mcp.service.queries import QueryService
@@ -81,6 +82,13 @@ class Services:
         from sf_mcp.service.lease_watch import LeaseWatch
 
         return LeaseWatch(self.workspace, self.claims)
+
+    @cached_property
+    def limits(self) -> "LimitService":
+        """The limits of the account."""
+        from sf_mcp.service.limits import LimitService
+
+        return LimitService(self.workspace)
 
     @cached_property
     def requests(self) -> "RequestService":

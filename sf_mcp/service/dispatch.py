@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sf_mcp.core.account import gap_after_rest
 from sf_mcp.core.errors import ConfigInvalid, StoneforgeError, StorageFailed
 from sf_mcp.core.identity import Caller
 from sf_mcp.core.models import (
@@ -24,7 +25,8 @@ from sf_mcp.core.models import (
 )
 from sf_mcp.core.states import QuestionState, SessionState
 from sf_mcp.service.claims import ClaimService, grant_lease
-from sf_mcp.service.pauses import parked_until, paused_reason
+from sf_mcp.service.limits import held_reason
+from sf_mcp.service.pauses import goes_on, paused_reason
 from sf_mcp.service.requests import RequestService
 from sf_mcp.service.resuming import Resuming
 from sf_mcp.service.sessions import SessionService
@@ -81,6 +83,7 @@ class DispatchService:
         self._resuming = Resuming(claims, session_service)
         self._reviewable = requests.reviewable
         self._make_place = make_place
+        self._newest_start: tuple[SessionId, datetime] | None = None
 
     def next_order(self, caller: Caller) -> WorkOrder | None:
         """Claim the next piece of work for a new session; None when there is none to start."""
@@ -90,6 +93,7 @@ class DispatchService:
             if chosen is None:
                 return None
             session, token, message, is_resume = chosen
+            self._newest_start = session.id, self._workspace.now()
             try:
                 place = self._make_place(session)
             except (StoneforgeError, OSError) as error:
@@ -114,7 +118,7 @@ class DispatchService:
             if not self._has_work(tx):
                 return None
         with self._workspace.write(caller) as tx:
-            if paused_reason(tx) or parked_until(tx):
+            if paused_reason(tx) or held_reason(tx) or self._rest_ends(tx.now):
                 return None
             alive = sessions.alive(tx.db)
             settings = self._workspace.settings
@@ -162,6 +166,21 @@ class DispatchService:
             and may_start(tx, question.id)
         ]
 
+    def _rest_ends(self, now: datetime) -> datetime | None:
+        """Return when the account's rest lets the next session start; None when it may now.
+
+        Soon after a rest they start a little apart: if the limit is not over, few run into it.
+        """
+        park = self._workspace.gate.current(now)
+        if park is None:
+            return None
+        ends = goes_on(self._workspace, park)
+        if self._newest_start is not None:
+            session_id, at = self._newest_start
+            if park.until <= at <= now:
+                ends = max(ends, at + gap_after_rest(park, now, session_id))
+        return ends if now < ends else None
+
     def seconds_until_retry(self) -> float | None:
         """Return in how many seconds work that waits for the clock alone can start."""
         at = self.retry_at()
@@ -171,7 +190,7 @@ class DispatchService:
         """Return when work that must wait for the clock alone can start; None when none does."""
         wait = timedelta(seconds=self._workspace.settings.agents.director.headless_after_seconds)
         with self._workspace.read() as tx:
-            times = [parked] if (parked := parked_until(tx)) else []
+            times = [rest] if (rest := self._rest_ends(tx.now)) else []
             times += [
                 question.asked_at + wait
                 for question in questions.in_state(tx.db, QuestionState.OPEN)

@@ -21,8 +21,9 @@ from sf_mcp.core.states import (
     TaskState,
 )
 from sf_mcp.core.text import one_line
+from sf_mcp.service.limits import forget_question, held_reason, lift
 from sf_mcp.service.merge_status import merge_status
-from sf_mcp.service.pauses import parked_until, pause, paused_reason
+from sf_mcp.service.pauses import parked, pause, paused_reason
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import (
@@ -58,16 +59,22 @@ class FleetService:
         return text
 
     def resume_fleet(self, caller: Caller) -> None:
-        """Go on after a pause or a usage limit."""
+        """Go on after a pause; for a person also at a usage limit, with the account's other fleets.
+
+        A limit is the account's and not this project's, so a headless director does not lift it.
+        """
         caller.require(Role.PERSON, Role.DIRECTOR, to="resume the fleet")
         with self._workspace.write(caller) as tx:
-            for name in ("paused", "parked_until", "parked_reason"):
-                facts.remove(tx.db, name)
+            facts.remove(tx.db, "paused")
             tx.event("fleet_resumed")
+            if caller.role is Role.PERSON:
+                forget_question(tx, "the fleet was resumed")
+                lift(self._workspace, tx)
 
     def fleet_status(self, _caller: Caller) -> Overview:
         """Return the overview."""
         vacuous, target_branch = self._configured()
+        park = parked(self._workspace)
         with self._workspace.read() as tx:
             counts = tasks.count_by_state(tx.db)
             ready = tx.graph.ready()
@@ -80,8 +87,9 @@ class FleetService:
             return Overview(
                 at=tx.now,
                 project=self._workspace.layout.root.name,
-                paused=paused_reason(tx),
-                parked_until=parked_until(tx),
+                paused=paused_reason(tx) or held_reason(tx),
+                parked_until=park.until if park else None,
+                parked_reason=f"{park.what}: {park.reason}" if park else "",
                 notes=self._notes(vacuous),
                 target=_target_line(tx, target_branch),
                 counts={state.value: number for state, number in counts.items()},
@@ -138,6 +146,8 @@ class FleetService:
         notes = [vacuous] if vacuous else []
         if problem:
             notes.append(f"The last good configuration is in use: {problem}")
+        if self._workspace.gate.problem:
+            notes.append(self._workspace.gate.problem)
         return notes
 
     def read_log(

@@ -1,8 +1,14 @@
-"""Whether the fleet is held back: by a person's pause, or by a usage limit until its reset."""
+"""Whether the fleet is held back: by a person's pause, or by a limit of the account until its end.
+
+Rule: a pause is this fleet's and lives in its database; a limit is the account's and lives in the
+gate that all fleets of the account share, and nowhere else.
+"""
 
 from datetime import datetime
 
+from sf_mcp.core.account import Park, goes_on_at
 from sf_mcp.service.transaction import Transaction
+from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import facts
 
 
@@ -17,8 +23,32 @@ def pause(tx: Transaction, reason: str) -> None:
     tx.event("fleet_paused", reason=reason)
 
 
-def parked_until(tx: Transaction) -> datetime | None:
-    """Return until when a limit keeps the fleet at rest; None when it does not."""
-    text = facts.get(tx.db, "parked_until")
-    until = datetime.fromisoformat(text) if text else None
-    return until if until is not None and until > tx.now else None
+def parked(workspace: Workspace) -> Park | None:
+    """Return the limit that keeps this fleet at rest; None when none does."""
+    now = workspace.now()
+    park = workspace.gate.current(now)
+    return park if park is not None and now < goes_on(workspace, park) else None
+
+
+def goes_on(workspace: Workspace, park: Park) -> datetime:
+    """Return when this fleet starts sessions again: a little apart from the account's others."""
+    return goes_on_at(park, str(workspace.layout.root))
+
+
+def parked_sentence(park: Park, now: datetime) -> str:
+    """Say until when, why, and what to do."""
+    return (
+        f"at rest until {park.until:%Y-%m-%d %H:%M} UTC ({_in_words(park, now)}) because of "
+        f"{park.what}: {park.reason}"
+    )
+
+
+def _in_words(park: Park, now: datetime) -> str:
+    seconds = max(0, int((park.until - now).total_seconds()))
+    days, rest = divmod(seconds, 86_400)
+    hours, rest = divmod(rest, 3_600)
+    if days:
+        return f"in {days} d {hours} h"
+    if hours:
+        return f"in {hours} h {rest // 60} min"
+    return f"in {rest // 60} min {rest % 60} s" if rest >= 60 else f"in {rest} s"

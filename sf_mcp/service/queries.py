@@ -8,8 +8,9 @@ from sf_mcp.core.identity import Caller
 from sf_mcp.core.models import Handoff, Oid, RepairNote, Task, TaskId
 from sf_mcp.core.states import PlanState, SessionState, TaskState
 from sf_mcp.core.why import Why
+from sf_mcp.service.limits import held_reason
 from sf_mcp.service.merge_status import merge_status
-from sf_mcp.service.pauses import parked_until, paused_reason
+from sf_mcp.service.pauses import parked, parked_sentence, paused_reason
 from sf_mcp.service.starting import backoff_until
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
@@ -225,11 +226,12 @@ class QueryService:
             return f"{task.id} waits for {waits}.", f"sf why {unmet[0]}"
         if reason := paused_reason(tx):
             return f"{task.id} is ready, but the fleet is paused: {reason}.", "sf resume"
-        if until := parked_until(tx):
+        if reason := held_reason(tx):
+            return f"{task.id} is ready, but you have not said what to do: {reason}.", ""
+        if park := parked(self._workspace):
             return (
-                f"{task.id} is ready, but a usage limit holds the fleet until "
-                f"{until.isoformat(timespec='minutes')}.",
-                "sf resume",
+                f"{task.id} is ready, but the account is {parked_sentence(park, tx.now)}",
+                "nothing; the fleet goes on by itself (sf resume: at once)",
             )
         if task.reserved_for:
             return f"{task.id} is reserved for the session that asked about it.", ""

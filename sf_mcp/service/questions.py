@@ -8,6 +8,7 @@ from sf_mcp.core.identity import Caller
 from sf_mcp.core.models import Question, QuestionId, Role, Task, TaskId
 from sf_mcp.core.states import QuestionEvent, QuestionState, TaskEvent, TaskState
 from sf_mcp.core.text import checked_text, checked_title
+from sf_mcp.service import limits
 from sf_mcp.service.claims import STUCK_OPTIONS, ask, require_lease, session_of
 from sf_mcp.service.endings import ask_about_blocked, cancel, retry
 from sf_mcp.service.transaction import Transaction
@@ -135,6 +136,8 @@ class QuestionService:
                 tx.edit_session(director, stop_requested=f"{found.id} was answered")
             if found.task_id is not None:
                 self._act_on(tx, found, tasks.get(tx.db, found.task_id), text)
+            elif limits.is_about_limit(tx, found):
+                limits.decide(self._workspace, tx, found, text)
             return found
 
     def _act_on(self, tx: Transaction, question: Question, task: Task, answer: str) -> None:

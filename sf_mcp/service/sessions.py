@@ -22,15 +22,16 @@ from sf_mcp.core.states import (
     TaskState,
 )
 from sf_mcp.core.text import one_line
+from sf_mcp.service import limits
 from sf_mcp.service.claims import ClaimService, is_over_budget
 from sf_mcp.service.pauses import pause
-from sf_mcp.service.secret_files import read_secret, write_secret
 from sf_mcp.service.settling import Settling
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.turns import NextStep, TurnVerdict, verdict_on
 from sf_mcp.service.used import UsageReport, record_usage
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import leases, questions, sessions, tasks
+from sf_mcp.store.secret_files import read_secret, write_secret
 
 
 class SessionService:
@@ -239,7 +240,7 @@ class SessionService:
             if kind is EndKind.PARKED and not is_parked:
                 kind = EndKind.STOPPED  # what it waited for is over already
             if kind in (EndKind.USAGE_LIMIT, EndKind.OVERLOADED):
-                self._settling.park_fleet(tx, kind, detail, resets_at)
+                limits.meet(self._workspace, tx, kind, detail, resets_at)
             if kind in (EndKind.AUTHENTICATION, EndKind.BAD_CONFIGURATION):
                 pause(tx, f"{kind.value}: {detail}")
             tx.event("session_ended", session.id, name=session.name, end=kind.value, detail=detail)

@@ -1,24 +1,18 @@
 """What becomes of what a session held when its process has ended."""
 
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from sf_mcp.core.models import EndKind, Lease, Role, Session
 from sf_mcp.core.states import TaskEvent
-from sf_mcp.core.text import one_line
 from sf_mcp.service.claims import ClaimService
-from sf_mcp.service.pauses import pause
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
-from sf_mcp.store import facts, leases, questions, tasks
+from sf_mcp.store import leases, questions, tasks
 from sf_mcp.store.merge_requests import MERGE_REQUESTS
-
-PARK_WITHOUT_RESET = timedelta(minutes=5)
-"""How long the fleet waits at a limit whose reset time is not known."""
 
 
 class Settling:
-    """Part of recording a session's end: its lease, its task, the fleet."""
+    """Part of recording a session's end: its lease and its task."""
 
     def __init__(self, workspace: Workspace, claims: ClaimService) -> None:
         """Work on this project."""
@@ -65,25 +59,3 @@ class Settling:
         if (question := questions.QUESTIONS.get(tx.db, subject)) and not question.escalated:
             tx.edit_question(question, escalated=True)
             tx.event("question_escalated", question.id, note=note)
-
-    def park_fleet(self, tx: Transaction, kind: EndKind, detail: str, resets_at: str) -> None:
-        """Hold the fleet back until the limit is over, or until the person says so."""
-        until = _reset_time(resets_at, tx.now)
-        reason = f"{kind.value}: {one_line(detail, 200)}"
-        if kind is EndKind.OVERLOADED or self._workspace.settings.limits.on_usage_limit == "wait":
-            facts.put(tx.db, "parked_until", until.isoformat())
-            facts.put(tx.db, "parked_reason", reason)
-            tx.event("fleet_parked", reason=kind.value, until=until.isoformat())
-        else:
-            # `ask` and `stop`: the person says when to go on.
-            pause(tx, f"{reason} (resets {until.isoformat(timespec='minutes')})")
-
-
-def _reset_time(text: str, now: datetime) -> datetime:
-    """Return when a limit is over, by what the launcher read; a guess when that is no use."""
-    with suppress(ValueError):
-        read = datetime.fromisoformat(text)
-        until = read if read.tzinfo is not None else read.replace(tzinfo=UTC)
-        if until > now:
-            return until.astimezone(UTC)
-    return now + PARK_WITHOUT_RESET

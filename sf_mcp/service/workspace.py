@@ -5,6 +5,7 @@ Rule 2: the graph in memory follows the tasks' rows. A transaction changes both;
 graph is dropped and read again.
 """
 
+import os
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -13,13 +14,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sf_mcp.core.account import account_key, gates_folder
 from sf_mcp.core.errors import StoneforgeError
 from sf_mcp.core.graph import TaskGraph
 from sf_mcp.core.identity import Caller
 from sf_mcp.core.layout import Layout
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.settings import SettingsFile
-from sf_mcp.store import calls, tasks
+from sf_mcp.store import calls, facts, tasks
+from sf_mcp.store.account_gate import AccountGate
 from sf_mcp.store.database import Connection, Database
 
 if TYPE_CHECKING:
@@ -49,12 +52,36 @@ class Workspace:
         self.on_commit: list[Callable[[], None]] = []
         """Called after each committed change, from whichever thread made it."""
         self._graph: TaskGraph | None = None
+        self._gate: AccountGate | None = None
         self._here = threading.local()
 
     @property
     def settings(self) -> "Settings":
         """The last good configuration."""
         return self.settings_file.current()
+
+    @property
+    def gate(self) -> AccountGate:
+        """The gate of the account that the fleet's sessions are paid from."""
+        if self._gate is None:
+            with self.read() as tx:
+                account = facts.get(tx.db, "account") or account_key(os.environ)
+            try:
+                home = Path.home()
+            except RuntimeError:  # a user without a home: then the gate is this project's
+                home = self.layout.folder
+            path = gates_folder(os.environ, home) / f"{account}.json"
+            self._gate = AccountGate(path, by=str(self.layout.root))
+        return self._gate
+
+    def use_account(self, caller: Caller, account: str) -> None:
+        """Take the account that the launcher's sessions use for the fleet's."""
+        with self.read() as tx:
+            if facts.get(tx.db, "account") == account:
+                return
+        with self.write(caller) as tx:
+            facts.put(tx.db, "account", account)
+        self._gate = None
 
     @property
     def is_in_use(self) -> bool:

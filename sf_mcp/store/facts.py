@@ -1,4 +1,4 @@
-"""Single facts by name: the server's port, the pause, the park of a usage limit."""
+"""Single facts by name: the server's port, the pause, the account."""
 
 import sqlite3
 

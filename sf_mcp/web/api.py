@@ -41,6 +41,8 @@ class Poll(BaseModel):
     """The sessions whose processes it runs."""
     seconds: float = Field(default=MOST_WAIT_SECONDS, ge=0, allow_inf_nan=False)
     may_start: bool = True
+    account: str = Field(default="", pattern="^[0-9a-f]{0,64}$")
+    """What tells the account of its sessions from others; empty when it does not say."""
 
 
 class ServerFailed(StoneforgeError):
@@ -150,6 +152,8 @@ class Api:
             )
             return seen if seen.has_news else None
 
+        if poll.account:
+            await self._in_thread(self._services.workspace.use_account, caller, poll.account)
         soonest = await self._in_thread(self._services.dispatch.seconds_until_retry)
         seconds = min(poll.seconds, MOST_WAIT_SECONDS)
         wait = min(seconds, soonest) if soonest is not None else seconds

@@ -36,6 +36,7 @@ def an_overview(**changes: Any) -> dict[str, Any]:
         "project": "acme",
         "paused": "",
         "parked_until": None,
+        "parked_reason": "",
         "notes": [],
         "target": {
             "branch": "main",
@@ -163,6 +164,20 @@ def test_the_table_shows_sessions_tasks_merges_and_the_servers_address() -> None
         "merged T7",
     ):
         assert told in shown
+
+
+def test_the_table_says_until_when_it_rests_why_and_what_to_do() -> None:
+    overview = an_overview(
+        ready=1,
+        parked_until="2026-11-22T13:00:00+00:00",
+        parked_reason="a usage limit: You've hit your limit",
+    )
+    output = StringIO()
+    Console(file=output, width=160).print(draw(overview, [], "", NOW))
+    assert (
+        "At rest until 2026-11-22 13:00 UTC: a usage limit: You've hit your limit. "
+        "It goes on by itself then; at once: sf resume"
+    ) in " ".join(output.getvalue().split())
 
 
 def test_text_of_a_model_is_no_markup_and_no_escape_on_the_screen() -> None:

@@ -1,4 +1,4 @@
-"""Files that only their owner may read: the person's token."""
+"""Files that only their owner may read: the person's token, the gates of accounts."""
 
 import os
 from pathlib import Path
