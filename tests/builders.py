@@ -202,7 +202,9 @@ class Worker:
         )
 
     def ask(self, question: str = "Which one?") -> Question:
-        return self.project.services.questions.ask_director(self.caller, question=question)
+        asked = self.project.services.questions.ask_director(self.caller, question=question)
+        assert asked.question is not None
+        return asked.question
 
     def end(self, kind: EndKind = EndKind.DONE, detail: str = "", resets_at: str = "") -> Session:
         """Report the end of the process, as the launcher does."""

@@ -332,7 +332,11 @@ class Session:
         # What the turn has cost is known from its end on; budgets are looked at there.
         await self._report.flush()
         return verdict(
-            await self._server.call("session_turn_ended", session_id=self.order.session_id)
+            await self._server.call(
+                "session_turn_ended",
+                session_id=self.order.session_id,
+                turn=self._turns_handled,
+            )
         )
 
     # -- ways to end -------------------------------------------------------------------------------

@@ -236,9 +236,9 @@ class Question:
     asked_at: datetime
     answered_at: datetime | None
     delivered_at: datetime | None
-    """When the answer was handed to the session."""
+    """When the answer was last given to the session: by a message, or by a result that arrived."""
     acknowledged_at: datetime | None
-    """When a turn of the session was seen that had the answer."""
+    """When a sign of the session was seen that came after that: it is never given again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

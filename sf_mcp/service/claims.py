@@ -23,6 +23,7 @@ from sf_mcp.core.models import (
 )
 from sf_mcp.core.states import QuestionEvent, QuestionState, TaskEvent, TaskState
 from sf_mcp.core.text import checked_text
+from sf_mcp.service import answers
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import handoffs, late_work, leases, merge_requests, questions, sessions, tasks
@@ -57,6 +58,8 @@ class Brief:
     """Newest first."""
     repair_notes: list[RepairNote]
     answers: list[tuple[str, str]]
+    open_question: str
+    """What an earlier session asked and nobody has answered yet; empty when nothing."""
     neighbours: list[tuple[TaskId, str]]
     """Other live tasks that declare an overlapping path, with their titles."""
     tokens_left: int
@@ -126,10 +129,7 @@ class ClaimService:
                 remedy="Claim another task.",
             )
         task = tx.move_task(task, TaskEvent.CLAIM, reserved_for=None, reserved_until=None)
-        asked = questions.open_of_task(tx.db, task.id)
-        if asked is not None and asked.session_id not in (None, session_id):
-            # Asked by a session that was lost: its successor waits for the answer.
-            tx.edit_question(asked, session_id=session_id)
+        answers.hand_on(tx, task.id, session_id)
         return task, grant_lease(tx, task.id, session_id)
 
     def _brief(self, tx: Transaction, task: Task, lease: Lease) -> Brief:
@@ -137,6 +137,7 @@ class ClaimService:
         worker = self._workspace.settings.agents.worker
         # Under the first lease ever there is nothing from before: no attempt, no word of one.
         is_first = lease.fence == 1
+        asked = questions.open_of_task(tx.db, task.id)
         return Brief(
             task=task,
             fence=lease.fence,
@@ -146,6 +147,7 @@ class ClaimService:
             late_work=[] if is_first else late_work.of_task(tx.db, task.id)[::-1],
             repair_notes=[] if is_first else merge_requests.repair_notes(tx.db, task.id)[::-1],
             answers=questions.answers_of_task(tx.db, task.id),
+            open_question=f"{asked.id}: {asked.text}" if asked else "",
             neighbours=_neighbours(tx, task),
             tokens_left=max(
                 0,
@@ -215,7 +217,7 @@ class ClaimService:
                     remedy="Fill in progress, remaining and next_step and call again.",
                 )
         with self._workspace.write(caller) as tx:
-            lease = require_lease(tx, caller)
+            lease = require_lease(tx, caller, is_own_call=not by_server)
             handoffs.HANDOFFS.insert_numbered(
                 tx.db,
                 {
@@ -269,8 +271,10 @@ def session_of(caller: Caller) -> SessionId:
     return caller.session_id
 
 
-def require_lease(tx: Transaction, caller: Caller) -> Lease:
+def require_lease(tx: Transaction, caller: Caller, *, is_own_call: bool = True) -> Lease:
     """Return the caller's live lease, renewed by being used.
+
+    A call of the session's own is a sign of it besides: see `answers`.
 
     Raises:
         StaleLease: it has ended, or another session has a newer fencing token.
@@ -284,6 +288,8 @@ def require_lease(tx: Transaction, caller: Caller) -> Lease:
     check_token(newest, session_id, mine.fence, mine.subject, holder=holder)
     sessions.touch(tx.db, session_id, tx.now)
     tx.renew_lease(mine)
+    if is_own_call:
+        answers.acknowledge(tx, session_id)
     return mine
 
 

@@ -16,7 +16,6 @@ from sf_mcp.core.errors import ConfigInvalid, StoneforgeError, StorageFailed
 from sf_mcp.core.identity import Caller
 from sf_mcp.core.models import (
     EndKind,
-    MergeRequest,
     Question,
     Role,
     Session,
@@ -24,6 +23,7 @@ from sf_mcp.core.models import (
     Task,
 )
 from sf_mcp.core.states import QuestionState, SessionState
+from sf_mcp.service import answers, opening
 from sf_mcp.service.claims import ClaimService, grant_lease
 from sf_mcp.service.limits import held_reason
 from sf_mcp.service.pauses import goes_on, paused_reason
@@ -132,15 +132,21 @@ class DispatchService:
                 for request in self._reviewable(tx):
                     if leases.live_on(tx.db, request.id) or not may_start(tx, request.id):
                         continue
-                    return self._start(tx, Role.STEWARD, request.id, _review_message(request))
+                    return self._start(tx, Role.STEWARD, request.id, opening.of_review(request))
             directors = sum(session.role is Role.DIRECTOR for session in alive)
             if settings.agents.director.headless and directors == 0:
                 for question in self._askable(tx):
-                    return self._start(tx, Role.DIRECTOR, question.id, _question_message(question))
+                    message = (
+                        opening.of_goal(question)
+                        if is_goal(question)
+                        else opening.of_question(tx, question)
+                    )
+                    return self._start(tx, Role.DIRECTOR, question.id, message)
             if may_work and (task := _first_startable(tx)):
                 session, token = self._new_session(tx, Role.WORKER, task.id)
                 self._claims.grant(tx, task, session.id)
-                return session, token, _task_message(task), False
+                owed = answers.give_all_owed(tx, session.id)
+                return session, token, opening.of_task(task, owed), False
             return None
 
     def _has_work(self, tx: Transaction) -> bool:
@@ -263,29 +269,3 @@ def _first_startable(tx: Transaction) -> Task | None:
         lambda one: tasks.get(tx.db, one).reserved_for is not None or not may_start(tx, one)
     )
     return None if task_id is None else tasks.get(tx.db, task_id)
-
-
-def _task_message(task: Task) -> str:
-    return f"Your task is {task.id}: {task.title}\n\nCall claim_task for your brief, then begin."
-
-
-def _review_message(request: MergeRequest) -> str:
-    return (
-        f"Review merge request {request.id} of task {request.task_id}: {request.summary}\n\n"
-        "Call claim_review for the intent, the diff and the check results."
-    )
-
-
-def _question_message(question: Question) -> str:
-    if is_goal(question):
-        return (
-            f"Plan this goal ({question.id}): {question.text}\n\nRead the code, create the plan "
-            f"with create_plan, then call answer_question on {question.id} with a summary of it."
-        )
-    options = f"\nOptions: {', '.join(question.options)}" if question.options else ""
-    context = f"\n\n{question.context}" if question.context else ""
-    return (
-        f"Answer {question.id}, asked about {question.task_id}: {question.text}{options}{context}"
-        "\n\nCall get_task for the task, read the code if you need to, then call answer_question, "
-        "or escalate if only the person can decide."
-    )

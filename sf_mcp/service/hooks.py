@@ -7,12 +7,15 @@ rules live in the tools and in git. Hooks only say early what the rules would sa
 from typing import Any
 
 from sf_mcp.core.identity import Caller
-from sf_mcp.core.models import Role
+from sf_mcp.core.models import QuestionId, Role, SessionId
+from sf_mcp.service import answers
 from sf_mcp.service.sessions import SessionService
 from sf_mcp.service.workspace import Workspace
-from sf_mcp.store import sessions
+from sf_mcp.store import questions, sessions
 
 HANDOFF_TOOL = "write_handoff"
+SIGNS = ("PreToolUse", "PostToolUse", "Stop")
+"""Events that only a model which goes on brings about; `SessionEnd` comes of a killed one too."""
 
 
 class HookService:
@@ -27,11 +30,12 @@ class HookService:
         """Return what Claude Code should make of the event."""
         if caller.session_id is None:
             return {}
-        match event.get("hook_event_name"):
+        name = event.get("hook_event_name")
+        if name in SIGNS:
+            self._note_answers(caller, caller.session_id, event)
+        match name:
             case "Stop":
-                missing = self._sessions.stop_hook(
-                    caller, is_after_block=event.get("stop_hook_active") is True
-                )
+                missing = self._sessions.stop_hook(caller)
                 return {"decision": "block", "reason": missing} if missing else {}
             case "PreToolUse":
                 return self._before_tool(caller, str(event.get("tool_name", "")))
@@ -39,6 +43,24 @@ class HookService:
                 return self._after_tool(caller)
             case _:
                 return {}
+
+    def _note_answers(self, caller: Caller, session_id: SessionId, event: dict[str, Any]) -> None:
+        """Take the event as a sign that the session has what was given to it before.
+
+        It says more of `ask_director`: that the result with the answer has reached the client.
+        """
+        with self._workspace.read() as tx:
+            if not questions.unacknowledged(tx.db, session_id):
+                return
+        arrived: QuestionId | None = None
+        if event.get("hook_event_name") == "PostToolUse" and str(
+            event.get("tool_name", "")
+        ).endswith(answers.ASKING_TOOL):
+            arrived = answers.answered_in(event.get("tool_response"))
+        with self._workspace.write(caller) as tx:
+            answers.acknowledge(tx, session_id)
+            waiting = questions.undelivered(tx.db, session_id)
+            answers.give(tx, [one for one in waiting if one.id == arrived])
 
     def _before_tool(self, caller: Caller, tool: str) -> dict[str, Any]:
         """Deny everything but the handoff to a worker whose context is nearly full."""

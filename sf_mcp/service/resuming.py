@@ -2,10 +2,11 @@
 
 from sf_mcp.core.models import Role, Session
 from sf_mcp.core.states import SessionEvent, SessionState, TaskState
+from sf_mcp.service import answers
 from sf_mcp.service.claims import ClaimService
 from sf_mcp.service.sessions import SessionService
 from sf_mcp.service.transaction import Transaction
-from sf_mcp.store import questions, tasks
+from sf_mcp.store import tasks
 from sf_mcp.store.sessions import SESSIONS
 
 
@@ -37,14 +38,8 @@ class Resuming:
                 end=None,
             )
             self._claims.grant(tx, task, session.id)
-            told = [
-                f"{question.id} was answered by {question.answered_by}: {question.answer}"
-                for question in questions.undelivered(tx.db, session.id)
-            ]
-            for question in questions.undelivered(tx.db, session.id):
-                tx.edit_question(question, delivered_at=tx.now)
-                tx.event("answer_delivered", question.id, session=session.id)
+            told = answers.text_of(answers.give_all_owed(tx, session.id))
             token = self._sessions.mint(tx, Role.WORKER, session.id)
-            message = "\n".join([*told, f"You hold {task.id} again. Go on with it."])
+            message = f"{told}\nYou hold {task.id} again. Go on with it.".strip()
             return session, token, message, True
         return None

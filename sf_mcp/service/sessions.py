@@ -8,8 +8,6 @@ from sf_mcp.core.errors import Unauthorized
 from sf_mcp.core.identity import Caller
 from sf_mcp.core.models import (
     EndKind,
-    Question,
-    QuestionId,
     Role,
     Session,
     SessionId,
@@ -22,7 +20,7 @@ from sf_mcp.core.states import (
     TaskState,
 )
 from sf_mcp.core.text import one_line
-from sf_mcp.service import limits
+from sf_mcp.service import answers, limits
 from sf_mcp.service.claims import ClaimService, is_over_budget
 from sf_mcp.service.pauses import pause
 from sf_mcp.service.settling import Settling
@@ -30,8 +28,11 @@ from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.turns import NextStep, TurnVerdict, verdict_on
 from sf_mcp.service.used import UsageReport, record_usage
 from sf_mcp.service.workspace import Workspace
-from sf_mcp.store import leases, questions, sessions, tasks
+from sf_mcp.store import calls, leases, questions, sessions, tasks
 from sf_mcp.store.secret_files import read_secret, write_secret
+
+TURN_ENDED = "turn_ended"
+"""What a report of a turn's end is kept as, among the calls that have their effect once."""
 
 
 class SessionService:
@@ -41,7 +42,6 @@ class SessionService:
         """Work on this project."""
         self._workspace = workspace
         self._settling = Settling(workspace, claims)
-        self._told_by_hook: dict[SessionId, set[QuestionId]] = {}
 
     # -- identity ------------------------------------------------------------------------------
 
@@ -172,51 +172,52 @@ class SessionService:
             return session
         return tx.edit_session(session, stop_requested=f"the budget of {task.id} is used up")
 
-    def turn_ended(self, caller: Caller, session_id: str) -> TurnVerdict:
-        """Decide what becomes of a session whose turn has ended."""
+    def turn_ended(self, caller: Caller, session_id: str, *, turn: int = 0) -> TurnVerdict:
+        """Decide what becomes of a session whose turn has ended.
+
+        `turn` counts the turns of the session's process, from 1. Told of the same turn again, since
+        the reply was lost, this gives the same word; 0 is a turn of its own each time.
+        """
         caller.require(Role.PERSON, to="report sessions")
         with self._workspace.write(caller) as tx:
             session = sessions.get(tx.db, session_id)
-            verdict = verdict_on(tx, session)
-            if verdict.step is not NextStep.CONTINUE:
-                return verdict
-            if answered := questions.undelivered(tx.db, session.id):
-                # The launcher writes it to the session's own stdin; a session whose launcher dies
-                # before that is started anew, with the answer in its brief.
-                self._deliver(tx, answered)
-                tx.edit_session(session, nudges=0)
-            else:
-                tx.edit_session(session, nudges=session.nudges + 1)
+            key = f"{session.id}:{session.starts}:turn {turn}"
+            if turn and (known := calls.find(tx.db, key, TURN_ENDED, "")) is not None:
+                return TurnVerdict.from_json(known)
+            verdict = self._word_on(tx, session)
+            if turn:
+                calls.store(tx.db, key, TURN_ENDED, "", verdict.as_json(), tx.now)
             return verdict
 
-    def stop_hook(self, caller: Caller, *, is_after_block: bool = False) -> str:
+    def _word_on(self, tx: Transaction, session: Session) -> TurnVerdict:
+        answers.acknowledge(tx, session.id)
+        verdict = verdict_on(tx, session)
+        if verdict.step is not NextStep.CONTINUE:
+            return verdict
+        if answered := questions.undelivered(tx.db, session.id):
+            # The launcher writes it to the session's own stdin. If either of them dies before that,
+            # the answer is owed still.
+            answers.give(tx, answered)
+            tx.edit_session(session, nudges=0)
+        else:
+            tx.edit_session(session, nudges=session.nudges + 1)
+        return verdict
+
+    def stop_hook(self, caller: Caller) -> str:
         """Return what is missing before the calling session may end its turn; "" when nothing.
 
-        An answer that is told here counts as delivered only when the session stops again because
-        of it (`is_after_block`): hooks fail open, so the reply may have reached nobody.
+        An answer that waits is no reason to hold it up: hooks fail open, so the reply may reach
+        nobody. The launcher tells it once the turn has ended.
         """
         if caller.session_id is None:
             return ""
         with self._workspace.write(caller) as tx:
             session = sessions.get(tx.db, caller.session_id)
-            told = self._told_by_hook.pop(session.id, set())
-            answered = questions.undelivered(tx.db, session.id)
-            if is_after_block:
-                self._deliver(tx, [one for one in answered if one.id in told])
-                answered = [one for one in answered if one.id not in told]
             verdict = verdict_on(tx, session)
-            if verdict.step is not NextStep.CONTINUE:
+            if verdict.step is not NextStep.CONTINUE or questions.undelivered(tx.db, session.id):
                 return ""
-            if answered:
-                self._told_by_hook[session.id] = {one.id for one in answered}
-            else:
-                tx.edit_session(session, nudges=session.nudges + 1)
+            tx.edit_session(session, nudges=session.nudges + 1)
             return verdict.message
-
-    def _deliver(self, tx: Transaction, answered: Sequence[Question]) -> None:
-        for question in answered:
-            tx.edit_question(question, delivered_at=tx.now)
-            tx.event("answer_delivered", question.id, session=question.session_id)
 
     def ended(
         self, caller: Caller, session_id: str, *, kind: EndKind, detail: str, resets_at: str = ""
@@ -232,7 +233,6 @@ class SessionService:
             if session.state not in LIVE_SESSIONS:
                 return session
             sessions.revoke_tokens(tx.db, session.id)
-            self._told_by_hook.pop(session.id, None)
             lease = leases.live_of(tx.db, session.id)
             is_parked = lease is not None and self._settling.settle(
                 tx, session, lease, kind, detail

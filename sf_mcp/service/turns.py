@@ -1,10 +1,12 @@
 """What becomes of a session at a turn's end: it goes on, finishes, is parked, or has failed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from sf_mcp.core.models import EndKind, Lease, Role, Session, TaskId
 from sf_mcp.core.states import QuestionState
+from sf_mcp.service import answers
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.store import leases, questions
 
@@ -29,6 +31,17 @@ class TurnVerdict:
     message: str = ""
     end: EndKind = EndKind.DONE
 
+    def as_json(self) -> dict[str, str]:
+        """Return it as it is stored."""
+        return {"step": self.step.value, "message": self.message, "end": self.end.value}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, str]) -> "TurnVerdict":
+        """Return what `as_json` gave."""
+        return cls(
+            step=NextStep(stored["step"]), message=stored["message"], end=EndKind(stored["end"])
+        )
+
 
 def verdict_on(tx: Transaction, session: Session) -> TurnVerdict:
     """Return what becomes of a session whose turn ends now; changes nothing."""
@@ -38,13 +51,7 @@ def verdict_on(tx: Transaction, session: Session) -> TurnVerdict:
         end = ended.end if ended and ended.end else EndKind.STOPPED
         return TurnVerdict(step=NextStep.FINISH, end=end)
     if answered := questions.undelivered(tx.db, session.id):
-        return TurnVerdict(
-            step=NextStep.CONTINUE,
-            message="\n".join(
-                f"{question.id} was answered by {question.answered_by}: {question.answer}"
-                for question in answered
-            ),
-        )
+        return TurnVerdict(step=NextStep.CONTINUE, message=answers.text_of(answered))
     if session.role is Role.WORKER and questions.open_of_task(tx.db, TaskId(lease.subject)):
         return TurnVerdict(step=NextStep.PARK, end=EndKind.PARKED)
     if session.role is Role.DIRECTOR:

@@ -36,7 +36,7 @@ from sf_mcp.service.sessions import SessionService
 from sf_mcp.service.target import TargetService
 from sf_mcp.service.turns import TurnVerdict
 from sf_mcp.service.workspace import Workspace
-from sf_mcp.store import leases, merge_requests, sessions, tasks
+from sf_mcp.store import leases, merge_requests, questions, sessions, tasks
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +90,16 @@ class WorkService:
                     request = merge_requests.get(tx.db, session.subject)
                 path = self._worktrees.detached(f"review-{session.name}", request.commit)
             case _:
-                path = self._worktrees.detached(session.name, self._target.head())
+                path = self._worktrees.detached(session.name, self._commit_asked_about(session))
         return Place(cwd=str(path), environment=session_git_environment(self._identity(), path))
+
+    def _commit_asked_about(self, session: Session) -> Oid:
+        """Return what a director reads: the asking worker's commits, else the target."""
+        with self._workspace.read() as tx:
+            question = questions.QUESTIONS.get(tx.db, session.subject)
+            task = tasks.get(tx.db, question.task_id) if question and question.task_id else None
+        head = self._forge.head_of(f"refs/heads/{task.branch}") if task and task.branch else None
+        return head or self._target.head()
 
     def _identity(self) -> Identity:
         found = identity(self._workspace.layout.root)
@@ -149,10 +157,10 @@ class WorkService:
 
     # -- turns and ends ----------------------------------------------------------------------------
 
-    def turn_ended(self, caller: Caller, session_id: str) -> TurnVerdict:
+    def turn_ended(self, caller: Caller, session_id: str, *, turn: int = 0) -> TurnVerdict:
         """Snapshot a worker's files at its turn's end, then decide what becomes of the session."""
         self._keep_files_of(session_id, "turn's end")
-        return self._sessions.turn_ended(caller, session_id)
+        return self._sessions.turn_ended(caller, session_id, turn=turn)
 
     def session_ended(
         self,

@@ -3,11 +3,14 @@
 import sqlite3
 
 from sf_mcp.core.errors import NotFound
-from sf_mcp.core.models import Question, QuestionId, SessionId, TaskId
+from sf_mcp.core.models import PlanId, Question, QuestionId, SessionId, TaskId
 from sf_mcp.core.states import QuestionState
 from sf_mcp.store.rows import Table, next_id
 
 QUESTIONS = Table("questions", Question)
+
+MOST_ANSWERED = 300
+"""Answers of a plan that a new question is compared with: the newest."""
 
 
 def new_id(db: sqlite3.Connection) -> QuestionId:
@@ -50,8 +53,39 @@ def answers_of_task(db: sqlite3.Connection, task_id: TaskId) -> list[tuple[str, 
     return [(question.text, question.answer or "") for question in answered]
 
 
+def unacknowledged(db: sqlite3.Connection, session_id: SessionId) -> list[Question]:
+    """Return the session's answered questions that no turn of it is known to have had."""
+    return QUESTIONS.select(
+        db,
+        "session_id = ? AND state = 'answered' AND acknowledged_at IS NULL ORDER BY number",
+        session_id,
+    )
+
+
+def owed_on_task(db: sqlite3.Connection, task_id: str) -> list[Question]:
+    """Return what sessions on the task asked and are not known to have an answer to."""
+    return QUESTIONS.select(
+        db,
+        "task_id = ? AND session_id IS NOT NULL AND (state = 'open'"
+        " OR (state = 'answered' AND acknowledged_at IS NULL)) ORDER BY number",
+        task_id,
+    )
+
+
+def answered_in_plan(db: sqlite3.Connection, plan_id: PlanId) -> list[Question]:
+    """Return the newest answered questions of the plan's workers, oldest of them first."""
+    newest = QUESTIONS.select(
+        db,
+        "state = 'answered' AND session_id IS NOT NULL"
+        " AND task_id IN (SELECT id FROM tasks WHERE plan_id = ?) ORDER BY number DESC LIMIT ?",
+        plan_id,
+        MOST_ANSWERED,
+    )
+    return newest[::-1]
+
+
 def undelivered(db: sqlite3.Connection, session_id: SessionId) -> list[Question]:
-    """Return the session's answered questions whose answer it has not had yet."""
+    """Return the session's answered questions whose answer it has not been given."""
     return QUESTIONS.select(
         db,
         "session_id = ? AND state = 'answered' AND delivered_at IS NULL ORDER BY number",

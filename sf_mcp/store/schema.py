@@ -254,6 +254,10 @@ RECOVERY = """
 ALTER TABLE handoffs ADD COLUMN met TEXT NOT NULL DEFAULT '[]';
 -- when a turn of the session was seen that had the answer
 ALTER TABLE questions ADD COLUMN acknowledged_at TEXT;
+CREATE INDEX questions_task ON questions (task_id);
+-- answers that their session is not known to have had
+CREATE INDEX questions_owed ON questions (session_id)
+    WHERE state = 'answered' AND acknowledged_at IS NULL;
 -- how many processes the session has had: each resume is one more
 ALTER TABLE sessions ADD COLUMN starts INTEGER NOT NULL DEFAULT 0;
 

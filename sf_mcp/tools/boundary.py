@@ -136,10 +136,15 @@ class Boundary:
         return await self.ask(run, slow=prepare is not None)
 
 
+def tool_use_id(context: Context[Any]) -> str:
+    """Return the client's id of this tool use; empty from a client that gives none."""
+    meta: Any = context.request_context.meta or {}
+    return str(meta.get("claudecode/toolUseId") or "")
+
+
 def _call(context: Context[Any], caller: Caller, tool: str, request: dict[str, Any]) -> Call | None:
     # Claude Code names each tool use; another client's calls are idempotent by nature alone.
-    meta: Any = context.request_context.meta or {}
-    tool_use = meta.get("claudecode/toolUseId")
+    tool_use = tool_use_id(context)
     if not tool_use:
         return None
     digest = hashlib.sha256(json.dumps([tool, request], sort_keys=True).encode()).hexdigest()

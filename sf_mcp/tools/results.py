@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, Field
 
-from sf_mcp.core.models import Handoff, LateWork, Task
+from sf_mcp.core.models import Handoff, LateWork, Question, Task
 from sf_mcp.core.why import Why
 from sf_mcp.service.claims import Brief
 from sf_mcp.service.queries import TaskView
@@ -165,6 +165,9 @@ class BriefResult(BaseModel):
     )
     repair_notes: list[str] = Field(description="Why it was sent back, newest first: mend these.")
     answers: list[str] = Field(description="Questions already answered.")
+    open_question: str = Field(
+        default="", description="Asked on this task and not answered yet: you will be told."
+    )
     worktree: str
     branch: str
     base: str = Field(description="The target's commit that the branch started from.")
@@ -199,6 +202,7 @@ class BriefResult(BaseModel):
                     f"{note.reason}\n{note.detail}".strip() for note in brief.repair_notes
                 ][:5],
                 answers=[f"{question} → {answer}" for question, answer in brief.answers][-10:],
+                open_question=brief.open_question,
                 worktree=worktree,
                 branch=task.branch or "",
                 base=(task.base or "")[:12],
@@ -211,13 +215,54 @@ class BriefResult(BaseModel):
         )
 
 
+class EarlierAnswer(BaseModel):
+    """What was decided before in this plan."""
+
+    question: str
+    task: str
+    asked: str
+    answer: str
+    by: str
+    at: str
+
+
 class AnswerResult(BaseModel):
     """The state of your question."""
 
     question: str
-    status: str = Field(description="answered, pending or withdrawn.")
+    status: str = Field(description="answered, pending, withdrawn, or answered earlier.")
     answer: str
     next_step: str
+    earlier: list[EarlierAnswer] = Field(
+        default_factory=list, description="Answers to questions like yours; nobody was asked."
+    )
+    note: str = ""
+
+    @classmethod
+    def of_earlier(cls, earlier: Sequence[Question]) -> "AnswerResult":
+        """Return what was answered before, instead of asking."""
+        tasks = ", ".join(dict.fromkeys(f"get_task('{one.task_id}')" for one in earlier))
+        return fitted(
+            cls(
+                question="",
+                status="answered earlier",
+                answer="",
+                next_step="Go on with one of these if it decides your question. If none does, call "
+                "ask_director again with none_applies=true.",
+                earlier=[
+                    EarlierAnswer(
+                        question=one.id,
+                        task=one.task_id or "",
+                        asked=one.text,
+                        answer=one.answer or "",
+                        by=one.answered_by,
+                        at=one.answered_at.isoformat(timespec="minutes") if one.answered_at else "",
+                    )
+                    for one in earlier
+                ],
+            ),
+            note=f"Shortened: {tasks} have all of it.",
+        )
 
 
 class ConflictLine(BaseModel):

@@ -10,7 +10,7 @@ from sf_mcp.core.models import QuestionId
 from sf_mcp.core.states import QuestionState
 from sf_mcp.service.branches import MergeFacts
 from sf_mcp.service.claims import Brief
-from sf_mcp.tools.boundary import Boundary
+from sf_mcp.tools.boundary import Boundary, tool_use_id
 from sf_mcp.tools.fitting import fitted
 from sf_mcp.tools.results import (
     AnswerResult,
@@ -108,24 +108,35 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
 
     @server.tool(annotations=CHANGES)
     async def ask_director(
+        context: Context[Any],
         question: Annotated[str, Field(description="One question, with what you would do.")],
         options: Annotated[list[str] | None, Field(description="Answers to choose from.")] = None,
         background: Annotated[str, Field(description="What they must know to answer.")] = "",
+        none_applies: Annotated[
+            bool, Field(description="You were shown earlier answers and none fits.")
+        ] = False,
     ) -> AnswerResult:
         """Ask for a decision you cannot take. Waits up to 50 s for the answer."""
         caller = boundary.caller()
         asked = await boundary.ask(
             lambda: services.questions.ask_director(
-                caller, question=question, options=tuple(options or ()), context=background
+                caller,
+                question=question,
+                options=tuple(options or ()),
+                context=background,
+                none_applies=none_applies,
+                use_id=tool_use_id(context),
             )
         )
-        return await _answer(QuestionId(asked.id))
+        if asked.question is None:
+            return AnswerResult.of_earlier(asked.earlier)
+        return await _answer(asked.question.id)
 
     async def _answer(question_id: QuestionId) -> AnswerResult:
         caller = boundary.caller()
 
         async def look() -> AnswerResult | None:
-            found = await boundary.ask(lambda: services.questions.take_answer(caller, question_id))
+            found = await boundary.ask(lambda: services.questions.get_question(caller, question_id))
             if found.state is QuestionState.OPEN:
                 return None
             return AnswerResult(

@@ -108,22 +108,6 @@ def test_only_planners_answer_and_an_answer_says_something(tmp_path: Path) -> No
         answer(project, "Q9")
 
 
-def test_an_answer_is_taken_once_by_the_one_who_asked(tmp_path: Path) -> None:
-    project = a_project(tmp_path)
-    worker = a_worker(project, a_task(project))
-    asked = worker.ask()
-    questions = project.services.questions
-    assert questions.take_answer(worker.caller, asked.id).state is QuestionState.OPEN
-    answer(project, asked.id)
-    other = a_worker(project, a_task(project))
-    assert questions.take_answer(other.caller, asked.id).delivered_at is None
-    assert questions.take_answer(worker.caller, asked.id).answer == "Take the first."
-    assert project.question(asked.id).delivered_at == project.clock.now
-    assert project.event_kinds().count("answer_delivered") == 1
-    # And is not told again at the turn's end.
-    assert "outcome" in project.services.sessions.turn_ended(PERSON, worker.session.id).message
-
-
 # -- parking -----------------------------------------------------------------------------------
 
 
@@ -258,42 +242,6 @@ def test_a_merge_request_settles_a_question_that_was_still_open(tmp_path: Path) 
     worker.request_merge()
     assert project.question(asked.id).state is QuestionState.WITHDRAWN
     assert turn_ended(worker) is NextStep.FINISH
-
-
-# -- delivery through the Stop hook ---------------------------------------------------------------
-
-
-def stop_hook(worker: Worker, *, is_after_block: bool = False) -> str:
-    return worker.project.services.sessions.stop_hook(worker.caller, is_after_block=is_after_block)
-
-
-def test_an_answer_told_by_the_stop_hook_counts_when_the_session_went_on_with_it(
-    tmp_path: Path,
-) -> None:
-    """Row 35 of the known defects: "delivered" to a session that never saw it."""
-    project = a_project(tmp_path)
-    worker = a_worker(project, a_task(project))
-    asked = worker.ask()
-    answer(project, asked.id)
-    assert "Take the first." in stop_hook(worker)
-    assert project.question(asked.id).delivered_at is None
-    assert "no outcome yet" in stop_hook(worker, is_after_block=True)
-    assert project.question(asked.id).delivered_at is not None
-
-
-def test_an_answer_told_by_a_hook_that_did_not_get_through_is_told_by_the_launcher(
-    tmp_path: Path,
-) -> None:
-    project = a_project(tmp_path)
-    worker = a_worker(project, a_task(project))
-    asked = worker.ask()
-    answer(project, asked.id)
-    stop_hook(worker)  # the reply is lost: the turn ends
-    verdict = project.services.sessions.turn_ended(PERSON, worker.session.id)
-    assert verdict.step is NextStep.CONTINUE
-    assert "Take the first." in verdict.message
-    assert project.question(asked.id).delivered_at is not None
-    assert "Take the first." not in stop_hook(worker)
 
 
 # -- directors ---------------------------------------------------------------------------------

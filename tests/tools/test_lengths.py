@@ -142,7 +142,8 @@ async def test_the_longest_question_is_shown_whole(project: Project, words: str)
         question=text,
         options=tuple(_of(199, f"{number} option ") + "." for number in range(10)),
         context=_of(CONTEXT_LIMIT, words),
-    )
+    ).question
+    assert asked is not None
     project.services.questions.escalate(DIRECTOR, asked.id, note=_of(NOTE_LIMIT, words))
     async with in_memory(project, DIRECTOR) as client:
         await _short(client, "list_questions")

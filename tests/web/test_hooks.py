@@ -1,5 +1,6 @@
 """What Claude Code is told at its hooks, for the session whose token its requests carry."""
 
+import json
 from collections.abc import Generator
 from typing import Any
 
@@ -10,6 +11,7 @@ from tests.builders import Worker, a_task, a_worker
 from tests.web.builders_server import Served, a_session_of, answer, served
 
 TOOLS = ("Bash", "Edit", "Read", "mcp__stoneforge__run_checks", "mcp__stoneforge__request_merge")
+ASK_DIRECTOR = "mcp__sf__ask_director"
 HANDOFF = "mcp__stoneforge__write_handoff"
 ASK, RESTRICT = 140_000, 160_000
 """70 and 80 % of the 200,000 tokens that a session may use by default."""
@@ -73,17 +75,41 @@ def test_a_worker_with_an_outcome_may_stop(server: Served, outcome: str) -> None
     assert _hook(worker, server, "Stop") == {}
 
 
-def test_an_answer_that_came_meanwhile_is_told_at_the_stop(server: Served) -> None:
+def test_a_turn_may_stop_for_an_answer_that_came_meanwhile(server: Served) -> None:
+    """The launcher tells it then: what a hook says may reach nobody, and nobody would know."""
     worker = _a_worker(server)
     question = worker.ask("Which one?")
     answer(server.project, question.id, "The left one.")
-    told = _hook(worker, server, "Stop")
-    assert told["decision"] == "block"
-    assert "The left one." in told["reason"]
-    # Once more if the reply got lost; when it stops because of it, the answer has arrived.
-    assert _hook(worker, server, "Stop") == told
-    later = _hook(worker, server, "Stop", stop_hook_active=True)
-    assert "has no outcome yet" in later["reason"]
+    for _ in range(2):
+        assert _hook(worker, server, "Stop") == {}
+    told = server.ask("session_turn_ended", session_id=worker.session.id, turn=1).json
+    assert (told["step"], told["message"]) == (
+        "continue",
+        f"{question.id} was answered by person: The left one.",
+    )
+
+
+def test_a_result_with_the_answer_counts_once_the_client_says_that_it_has_it(
+    server: Served,
+) -> None:
+    worker = _a_worker(server)
+    question = worker.ask("Which one?")
+    answer(server.project, question.id, "The left one.")
+    result = {"question": question.id, "status": "answered", "answer": "The left one."}
+    nothings: list[Any] = [None, "", "[", "x" * 100, [], {**result, "status": "pending"}]
+    for nothing in [*nothings, {"a": result}]:
+        _hook(worker, server, "PostToolUse", tool_name=ASK_DIRECTOR, tool_response=nothing)
+        assert server.project.question(question.id).delivered_at is None
+    told = json.dumps(result)
+    _hook(worker, server, "PostToolUse", tool_name="mcp__sf__get_task", tool_response=told)
+    assert server.project.question(question.id).delivered_at is None
+    _hook(worker, server, "PostToolUse", tool_name=ASK_DIRECTOR, tool_response=told)
+    seen = server.project.question(question.id)
+    assert (seen.delivered_at is not None, seen.acknowledged_at) == (True, None)
+    _hook(worker, server, "SessionEnd")  # comes of a killed client too
+    assert server.project.question(question.id).acknowledged_at is None
+    _hook(worker, server, "PreToolUse", tool_name="Bash")
+    assert server.project.question(question.id).acknowledged_at is not None
 
 
 def test_below_the_first_threshold_hooks_say_nothing(server: Served) -> None:
