@@ -61,6 +61,7 @@ async def _leases(services: Services) -> None:
         services.lease_watch.release_reservations(SERVER)
         services.work.end_lost_sessions(SERVER)
         services.limits.look(SERVER)
+        services.budgets.look(SERVER)
         term = services.workspace.settings.orchestrator.lease_seconds
         seconds = min(LEASE_LOOK_SECONDS, term / 4)
 

@@ -96,6 +96,8 @@ class Task:
     proposed_by: SessionId | None
     retried_at: datetime | None
     """When a stuck task was last retried; failures and send-backs before it no longer count."""
+    is_over_budget: bool
+    """Stuck because it has cost all that it may; it goes on when it may cost more."""
     created_at: datetime
     updated_at: datetime
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sf_mcp.git.worktrees import Worktrees
     from sf_mcp.service.branches import BranchService
+    from sf_mcp.service.budgets import BudgetService
     from sf_mcp.service.check_runs import CheckRuns
     from sf_mcp.service.checking import Checking
     from sf_mcp.service.claims import ClaimService
@@ -82,6 +83,13 @@ class Services:
         from sf_mcp.service.lease_watch import LeaseWatch
 
         return LeaseWatch(self.workspace, self.claims)
+
+    @cached_property
+    def budgets(self) -> "BudgetService":
+        """What tasks and the fleet may cost."""
+        from sf_mcp.service.budgets import BudgetService
+
+        return BudgetService(self.workspace)
 
     @cached_property
     def limits(self) -> "LimitService":

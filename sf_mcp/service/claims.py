@@ -24,6 +24,7 @@ from sf_mcp.core.models import (
 from sf_mcp.core.states import QuestionEvent, QuestionState, TaskEvent, TaskState
 from sf_mcp.core.text import checked_text
 from sf_mcp.service import answers
+from sf_mcp.service.spending import is_spent, of_fleet, of_task
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import handoffs, late_work, leases, merge_requests, questions, sessions, tasks
@@ -237,15 +238,18 @@ class ClaimService:
 
     def let_go(self, tx: Transaction, lease: Lease, kind: EndKind, detail: str) -> None:
         """End a task's lease and open the task again, or set it aside after too many failures."""
-        tx.end_lease(lease, kind, detail)
         task = tasks.get(tx.db, lease.subject)
         if task.state is not TaskState.CLAIMED:
+            tx.end_lease(lease, kind, detail)
             return
+        budget = self._workspace.settings.budget
+        of_its_own = of_task(tx, task, budget)
+        is_beyond = is_spent(of_its_own) or is_spent(of_fleet(tx, budget))
+        tx.end_lease(lease, EndKind.OVER_BUDGET if is_beyond else kind, detail)
         task = tx.move_task(task, TaskEvent.LET_GO)
-        if is_over_budget(tx, task, self._workspace.settings.budget.task_usd):
-            cost = sessions.cost_of(tx.db, task.id, task.retried_at)
+        if is_spent(of_its_own):
             # Money is the person's to give; a retry starts counting anew.
-            give_up(tx, task, f"it has cost ${cost:.2f}, all it may", is_for_person=True)
+            give_up(tx, task, str(of_its_own), is_for_person=True, is_over_budget=True)
             return
         if kind not in FAILURES:
             return
@@ -301,14 +305,22 @@ def grant_lease(tx: Transaction, subject: str, session_id: SessionId) -> Lease:
     return lease
 
 
-def is_over_budget(tx: Transaction, task: Task, limit: float | None) -> bool:
-    """Return whether the task has cost all that it may."""
-    return limit is not None and sessions.cost_of(tx.db, task.id, task.retried_at) >= limit
-
-
-def give_up(tx: Transaction, task: Task, evidence: str, *, is_for_person: bool = False) -> Task:
+def give_up(
+    tx: Transaction,
+    task: Task,
+    evidence: str,
+    *,
+    is_for_person: bool = False,
+    is_over_budget: bool = False,
+) -> Task:
     """Set an open task aside as stuck and ask the director, or the person, what to do."""
-    task = tx.move_task(task, TaskEvent.GIVE_UP, reserved_for=None, reserved_until=None)
+    task = tx.move_task(
+        task,
+        TaskEvent.GIVE_UP,
+        reserved_for=None,
+        reserved_until=None,
+        is_over_budget=is_over_budget,
+    )
     tx.event("task_stuck", task.id, evidence=evidence)
     if asked := questions.open_of_task(tx.db, task.id):
         # Of a session that is gone. What becomes of the task is the question now.

@@ -21,15 +21,18 @@ from sf_mcp.core.models import (
     Session,
     SessionId,
     Task,
+    TaskId,
 )
 from sf_mcp.core.states import QuestionState, SessionState
 from sf_mcp.service import answers, opening
+from sf_mcp.service.budgets import may_go_on
 from sf_mcp.service.claims import ClaimService, grant_lease
 from sf_mcp.service.limits import held_reason
 from sf_mcp.service.pauses import goes_on, paused_reason
 from sf_mcp.service.requests import RequestService
 from sf_mcp.service.resuming import Resuming
 from sf_mcp.service.sessions import SessionService
+from sf_mcp.service.spending import is_spent, of_fleet
 from sf_mcp.service.starting import may_start, next_backoff_end
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
@@ -120,12 +123,13 @@ class DispatchService:
         with self._workspace.write(caller) as tx:
             if paused_reason(tx) or held_reason(tx) or self._rest_ends(tx.now):
                 return None
+            if is_spent(of_fleet(tx, self._workspace.settings.budget)):
+                return None
             alive = sessions.alive(tx.db)
             settings = self._workspace.settings
             workers = sum(session.role is Role.WORKER for session in alive)
             has_slot = workers < settings.orchestrator.max_concurrent
-            may_work = has_slot and not self._is_over_budget(tx)
-            if may_work and (resumed := self._resuming.next(tx)):
+            if has_slot and (resumed := self._resuming.next(tx, self._may_go_on)):
                 return resumed
             stewards = sum(session.role is Role.STEWARD for session in alive)
             if stewards < settings.agents.steward.count:
@@ -142,7 +146,7 @@ class DispatchService:
                         else opening.of_question(tx, question)
                     )
                     return self._start(tx, Role.DIRECTOR, question.id, message)
-            if may_work and (task := _first_startable(tx)):
+            if has_slot and (task := self._first_startable(tx)):
                 session, token = self._new_session(tx, Role.WORKER, task.id)
                 self._claims.grant(tx, task, session.id)
                 owed = answers.give_all_owed(tx, session.id)
@@ -156,9 +160,22 @@ class DispatchService:
             or questions.in_state(tx.db, QuestionState.OPEN)
         )
 
-    def _is_over_budget(self, tx: Transaction) -> bool:
-        limit = self._workspace.settings.budget.fleet_usd
-        return limit is not None and sessions.total_cost(tx.db) >= limit
+    def _may_go_on(self, tx: Transaction, task: Task) -> bool:
+        return may_go_on(self._workspace, tx, task)
+
+    def _first_startable(self, tx: Transaction) -> Task | None:
+        """Return the first ready task that nothing but a free slot was missing for."""
+
+        def must_wait(task_id: TaskId) -> bool:
+            task = tasks.get(tx.db, task_id)
+            return (
+                task.reserved_for is not None
+                or not may_start(tx, task_id)
+                or not self._may_go_on(tx, task)
+            )
+
+        task_id = tx.graph.first_ready(must_wait)
+        return None if task_id is None else tasks.get(tx.db, task_id)
 
     def _askable(self, tx: Transaction) -> list[Question]:
         """Open questions that the headless director may take now."""
@@ -261,11 +278,3 @@ def _is_everyones(error: Exception) -> bool:
     return isinstance(error, (OSError, ConfigInvalid, StorageFailed)) or "No space left" in str(
         error
     )
-
-
-def _first_startable(tx: Transaction) -> Task | None:
-    """Return the first ready task that nothing but a free slot was missing for."""
-    task_id = tx.graph.first_ready(
-        lambda one: tasks.get(tx.db, one).reserved_for is not None or not may_start(tx, one)
-    )
-    return None if task_id is None else tasks.get(tx.db, task_id)

@@ -1,5 +1,7 @@
 """How tasks end, and what their end means for all that hangs on them."""
 
+from typing import Any
+
 from sf_mcp.core.errors import IllegalTransition
 from sf_mcp.core.models import EndKind, MergeRequest, Question, Task, TaskId
 from sf_mcp.core.states import (
@@ -87,10 +89,16 @@ def retry(tx: Transaction, task: Task) -> Task:
     Raises:
         IllegalTransition: it is not stuck.
     """
-    task = tx.move_task(task, TaskEvent.RETRY, retried_at=tx.now)
+    task = reopen(tx, task, retried_at=tx.now)
     tx.event("task_retried", task.id)
+    return task
+
+
+def reopen(tx: Transaction, task: Task, **changes: Any) -> Task:
+    """Open a stuck task again; the question about it is settled by that."""
+    task = tx.move_task(task, TaskEvent.RETRY, is_over_budget=False, **changes)
     if question := questions.open_of_task(tx.db, task.id):
-        withdraw(tx, question, f"{task.id} was retried")
+        withdraw(tx, question, f"{task.id} goes on")
     return task
 
 

@@ -73,7 +73,7 @@ class FleetService:
 
     def fleet_status(self, _caller: Caller) -> Overview:
         """Return the overview."""
-        vacuous, target_branch = self._configured()
+        vacuous, target_branch, has_budget = self._configured()
         park = parked(self._workspace)
         with self._workspace.read() as tx:
             counts = tasks.count_by_state(tx.db)
@@ -90,7 +90,7 @@ class FleetService:
                 paused=paused_reason(tx) or held_reason(tx),
                 parked_until=park.until if park else None,
                 parked_reason=f"{park.what}: {park.reason}" if park else "",
-                notes=self._notes(vacuous),
+                notes=self._notes(tx, vacuous, has_budget=has_budget),
                 target=_target_line(tx, target_branch),
                 counts={state.value: number for state, number in counts.items()},
                 ready=len(ready),
@@ -126,8 +126,8 @@ class FleetService:
                 newest_event=events.newest_number(tx.db),
             )
 
-    def _configured(self) -> tuple[str, str]:
-        """Return what is to be said of the checks, and the target branch."""
+    def _configured(self) -> tuple[str, str, bool]:
+        """Return what is to be said of the checks, the target branch, whether there is a budget."""
         # Here, since yaml costs as much as all the rest of a short command.
         from sf_mcp.settings import quick_facts
 
@@ -136,10 +136,10 @@ class FleetService:
         except ConfigInvalid:
             # A bad edit: the last good configuration goes on, unless there has been none.
             settings = self._workspace.settings
-            return settings.vacuous_sentence, settings.merge.target_branch
-        return read.vacuous_sentence, read.target_branch
+            return settings.vacuous_sentence, settings.merge.target_branch, True
+        return read.vacuous_sentence, read.target_branch, read.has_budget
 
-    def _notes(self, vacuous: str) -> list[str]:
+    def _notes(self, tx: Transaction, vacuous: str, *, has_budget: bool) -> list[str]:
         if self._workspace.settings_file.problem:
             self._workspace.settings_file.current()  # it may have been mended since
         problem = self._workspace.settings_file.problem
@@ -148,6 +148,10 @@ class FleetService:
             notes.append(f"The last good configuration is in use: {problem}")
         if self._workspace.gate.problem:
             notes.append(self._workspace.gate.problem)
+        if has_budget:
+            from sf_mcp.service import budgets
+
+            notes += budgets.notes(self._workspace, tx)
         return notes
 
     def read_log(

@@ -243,6 +243,7 @@ class PlanService:
             ahead=False,
             proposed_by=caller.session_id if state is TaskState.PROPOSED else None,
             retried_at=None,
+            is_over_budget=False,
             created_at=tx.now,
             updated_at=tx.now,
         )

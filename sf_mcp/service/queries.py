@@ -11,7 +11,8 @@ from sf_mcp.core.why import Why
 from sf_mcp.service.limits import held_reason
 from sf_mcp.service.merge_status import merge_status
 from sf_mcp.service.pauses import parked, parked_sentence, paused_reason
-from sf_mcp.service.starting import backoff_until
+from sf_mcp.service.spending import is_spent, of_fleet, of_task
+from sf_mcp.service.starting import MOST_STARTS, backoff_until, has_started_too_often
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import handoffs, leases, merge_requests, plans, questions, sessions, tasks
@@ -202,9 +203,7 @@ class QueryService:
                 sentence = f"{task.id} waits for the answer to {asked}"
                 step = f'sf question answer {question.id} "…"' if question else ""
             case TaskState.STUCK:
-                failures = leases.count_failures(tx.db, task.id, task.retried_at)
-                sentence = f"{task.id} is stuck after {failures} failed attempts."
-                step = f"sf task retry {task.id}"
+                sentence, step = self._why_stuck(tx, task)
             case TaskState.IN_REVIEW:
                 request = merge_requests.live_of_task(tx.db, task.id)
                 status = merge_status(tx, request, self._workspace.settings) if request else "?"
@@ -213,6 +212,16 @@ class QueryService:
             case TaskState.OPEN:
                 sentence, step = self._why_open(tx, task)
         return Why(subject=task.id, sentence=sentence, facts=facts, next_step=step)
+
+    def _why_stuck(self, tx: Transaction, task: Task) -> tuple[str, str]:
+        retry = f"sf task retry {task.id}"
+        spending = of_task(tx, task, self._workspace.settings.budget)
+        if task.is_over_budget and spending is not None:
+            return f"{task.id} is set aside: {spending}.", f"Raise {spending.key}, or {retry}"
+        if has_started_too_often(tx, task.id, task.retried_at):
+            return f"{task.id} is stuck: {MOST_STARTS} sessions have not ended it.", retry
+        failures = leases.count_failures(tx.db, task.id, task.retried_at)
+        return f"{task.id} is stuck after {failures} failed attempts.", retry
 
     def _why_open(self, tx: Transaction, task: Task) -> tuple[str, str]:
         plan = plans.get(tx.db, task.plan_id)
@@ -241,12 +250,9 @@ class QueryService:
                 "at it failed.",
                 "",
             )
-        limit = self._workspace.settings.budget.fleet_usd
-        if limit is not None and (cost := sessions.total_cost(tx.db)) >= limit:
-            return (
-                f"{task.id} is ready, but the fleet has cost ${cost:.2f} of ${limit:.2f}.",
-                "Raise budget.fleetUsd.",
-            )
+        fleet = of_fleet(tx, self._workspace.settings.budget)
+        if fleet is not None and is_spent(fleet):
+            return f"{task.id} is ready, but {fleet}.", f"Raise {fleet.key}."
         alive = [one for one in sessions.alive(tx.db) if one.role.value == "worker"]
         if lingering := [one.name for one in alive if one.subject == task.id]:
             return f"{task.id} waits until {lingering[0]} of its last attempt has ended.", ""

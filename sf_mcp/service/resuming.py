@@ -1,6 +1,8 @@
 """Going on with a session that has no process: the same conversation, under a new lease."""
 
-from sf_mcp.core.models import Role, Session
+from collections.abc import Callable
+
+from sf_mcp.core.models import Role, Session, Task
 from sf_mcp.core.states import SessionEvent, SessionState, TaskState
 from sf_mcp.service import answers
 from sf_mcp.service.claims import ClaimService
@@ -18,14 +20,16 @@ class Resuming:
         self._claims = claims
         self._sessions = session_service
 
-    def next(self, tx: Transaction) -> tuple[Session, str, str, bool] | None:
+    def next(
+        self, tx: Transaction, may_go_on: Callable[[Transaction, Task], bool]
+    ) -> tuple[Session, str, str, bool] | None:
         for task in tasks.TASKS.select(
             tx.db, "state = ? AND reserved_for IS NOT NULL ORDER BY number", TaskState.OPEN
         ):
             session = SESSIONS.get(tx.db, str(task.reserved_for))
             if session is None or session.state is not SessionState.PARKED:
                 continue
-            if not tx.graph.is_ready(task.id):
+            if not tx.graph.is_ready(task.id) or not may_go_on(tx, task):
                 continue
             session = tx.move_session(
                 session,

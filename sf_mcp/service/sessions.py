@@ -21,7 +21,8 @@ from sf_mcp.core.states import (
 )
 from sf_mcp.core.text import one_line
 from sf_mcp.service import answers, limits
-from sf_mcp.service.claims import ClaimService, is_over_budget
+from sf_mcp.service.budgets import keep_within
+from sf_mcp.service.claims import ClaimService
 from sf_mcp.service.pauses import pause
 from sf_mcp.service.settling import Settling
 from sf_mcp.service.transaction import Transaction
@@ -162,15 +163,7 @@ class SessionService:
                 else session.cost_usd,
                 heard_at=tx.now,
             )
-            return self._within_budget(tx, session)
-
-    def _within_budget(self, tx: Transaction, session: Session) -> Session:
-        """Ask for the end of a worker whose task has used up what it may cost."""
-        task = tasks.TASKS.get(tx.db, session.subject)
-        limit = self._workspace.settings.budget.task_usd
-        if task is None or session.stop_requested or not is_over_budget(tx, task, limit):
-            return session
-        return tx.edit_session(session, stop_requested=f"the budget of {task.id} is used up")
+            return keep_within(self._workspace, tx, session)
 
     def turn_ended(self, caller: Caller, session_id: str, *, turn: int = 0) -> TurnVerdict:
         """Decide what becomes of a session whose turn has ended.

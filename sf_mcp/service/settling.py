@@ -5,6 +5,7 @@ from datetime import timedelta
 from sf_mcp.core.models import EndKind, Lease, Role, Session
 from sf_mcp.core.states import TaskEvent
 from sf_mcp.service.claims import ClaimService
+from sf_mcp.service.starting import MOST_STARTS, has_started_too_often
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import leases, questions, tasks
@@ -50,7 +51,9 @@ class Settling:
     def _leave_to_person(self, tx: Transaction, subject: str) -> None:
         """Leave what sessions have failed at too often, a review or a question, to the person."""
         limit = self._workspace.settings.orchestrator.max_failures
-        if leases.count_failures(tx.db, subject, None) < limit:
+        if has_started_too_often(tx, subject):
+            limit = MOST_STARTS
+        elif leases.count_failures(tx.db, subject, None) < limit:
             return
         note = f"{limit} sessions ended without deciding it"
         if (request := MERGE_REQUESTS.get(tx.db, subject)) and not request.is_escalated:

@@ -11,6 +11,10 @@ FIRST_BACKOFF = timedelta(seconds=2)
 LONGEST_BACKOFF = timedelta(minutes=5)
 MOST_DOUBLINGS = 10
 
+MOST_STARTS = 50
+"""Processes for one task, merge request or question, however each of them ended: a cap on sessions
+that hand off, release or ask for ever. A task that is worth more is retried by the person."""
+
 
 def may_start(tx: Transaction, subject: str) -> bool:
     """Return whether no process of an earlier session lives and no back-off runs."""
@@ -18,6 +22,11 @@ def may_start(tx: Transaction, subject: str) -> bool:
         return False
     until = backoff_until(tx, subject)
     return until is None or until <= tx.now
+
+
+def has_started_too_often(tx: Transaction, subject: str, since: datetime | None = None) -> bool:
+    """Return whether so many sessions have worked on the subject that one more would not help."""
+    return sessions.starts_on(tx.db, subject, since) >= MOST_STARTS
 
 
 def backoff_until(tx: Transaction, subject: str) -> datetime | None:

@@ -29,6 +29,7 @@ from sf_mcp.core.text import one_line
 from sf_mcp.git.guard import session_git_environment
 from sf_mcp.git.identity import Identity, identity
 from sf_mcp.git.worktrees import Worktree, Worktrees
+from sf_mcp.service.budgets import spent_by
 from sf_mcp.service.claims import Brief, ClaimService
 from sf_mcp.service.dispatch import Place
 from sf_mcp.service.requests import RequestService
@@ -39,6 +40,18 @@ from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import leases, merge_requests, questions, sessions, tasks
 
 logger = logging.getLogger(__name__)
+
+
+WITH_A_CAUSE_OF_ITS_OWN = frozenset(
+    {
+        EndKind.USAGE_LIMIT,
+        EndKind.OVERLOADED,
+        EndKind.AUTHENTICATION,
+        EndKind.BAD_CONFIGURATION,
+        EndKind.CANCELLED,
+    }
+)
+"""Ends that mean something for others, also when the session's budget was used up besides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +185,8 @@ class WorkService:
         resets_at: str = "",
     ) -> Session:
         """Snapshot what a session left uncommitted, then settle what it held."""
+        if self._hand_off_spent(session_id) and kind not in WITH_A_CAUSE_OF_ITS_OWN:
+            kind = EndKind.OVER_BUDGET
         self._keep_files_of(session_id, f"session ended: {kind.value}")
         session = self._sessions.ended(
             caller, session_id, kind=kind, detail=detail, resets_at=resets_at
@@ -193,8 +208,35 @@ class WorkService:
             task = tasks.get(tx.db, lease.subject) if lease else None
         if lease is None or task is None or session.role is not Role.WORKER:
             return self._end_of(session.id)
+        pitfall = "The session's context was full before it wrote a handoff."
+        if self._write_handoff(session, task, "context full", pitfall):
+            return EndKind.CONTEXT_FULL
+        # An outcome, an expiry or a cancellation came first, while the files were kept.
+        return self._end_of(session.id)
+
+    def _hand_off_spent(self, session_id: str) -> bool:
+        """Write the handoff of a worker that has used up its budget; return whether it had."""
+        with self._workspace.read() as tx:
+            session = sessions.get(tx.db, session_id)
+            spending = spent_by(self._workspace, tx, session)
+            if spending is None:
+                return False
+            task = tasks.get(tx.db, session.subject)
+            asked = questions.open_of_task(tx.db, task.id)
+        pitfall = f"The session was ended before it wrote a handoff: {spending}."
+        if asked is not None:
+            pitfall += f" It had asked: {asked.text}"
+        try:
+            return self._write_handoff(session, task, "budget used up", pitfall)
+        except (StoneforgeError, OSError) as error:
+            # The end is recorded without: commits and files stay where they are.
+            logger.warning("No handoff of %s could be written: %s", task.id, error)
+            return True
+
+    def _write_handoff(self, session: Session, task: Task, reason: str, pitfall: str) -> bool:
+        """Write a worker's handoff from what git holds; False when its work had ended by then."""
         worker = Caller(role=Role.WORKER, name=session.name, session_id=session.id)
-        kept = self.snapshot(task.id, "context full")
+        kept = self.snapshot(task.id, reason)
         head = self._forge.head_of(f"refs/heads/{task.branch}") if task.branch else None
         commits = self._forge.log_between(task.base, head) if head and task.base else ()
         done = "\n".join(f"{entry.commit[:12]} {entry.subject}" for entry in commits[:30])
@@ -204,8 +246,7 @@ class WorkService:
                 progress=f"Commits on {task.branch}:\n{done}" if done else "Nothing was committed.",
                 remaining="It did not say; compare the acceptance criteria with the branch.",
                 decisions="",
-                pitfalls="The session's context was full before it wrote a handoff. "
-                f"Its last words: {session.last_line}",
+                pitfalls=f"{pitfall} Its last words: {session.last_line}",
                 next_step="Read the branch's log and diff"
                 + (f", and the uncommitted files in snapshot {kept}" if kept else "")
                 + ", then go on with the first unmet criterion.",
@@ -214,9 +255,8 @@ class WorkService:
                 by_server=True,
             )
         except StaleLease:
-            # An outcome, an expiry or a cancellation came first, while the files were kept.
-            return self._end_of(session.id)
-        return EndKind.CONTEXT_FULL
+            return False
+        return True
 
     def _end_of(self, session_id: SessionId) -> EndKind:
         """Return how the session's work on its subject ended."""

@@ -18,7 +18,7 @@ from sf_mcp.settings.source import decode, read_source, signature_of
 DEFAULT_TARGET_BRANCH = "main"
 DEFAULT_MAX_CONCURRENT = 6
 KEPT_NAME = "config.facts.json"
-_KEPT_FORMAT = [1, DEFAULT_TARGET_BRANCH, DEFAULT_MAX_CONCURRENT]
+_KEPT_FORMAT = [2, DEFAULT_TARGET_BRANCH, DEFAULT_MAX_CONCURRENT]
 """What the kept facts depend on besides the file; the number grows with every change of them."""
 _RACY_NS = 100_000_000
 """A file written so shortly before the facts were kept may have been written again since, within
@@ -34,6 +34,7 @@ class QuickFacts:
     run_checks: bool
     auto_merge: bool
     max_concurrent: int
+    has_budget: bool
 
     @property
     def checks_vacuous(self) -> bool:
@@ -113,7 +114,10 @@ def _facts(values: Mapping[str, object]) -> QuickFacts | None:
     agents = _section(values, "agents")
     steward = _section(agents, "steward") if agents is not None else None
     merge, orchestrator = _section(values, "merge"), _section(values, "orchestrator")
-    if merge is None or steward is None or orchestrator is None or not values.keys() <= SECTIONS:
+    budget = _section(values, "budget")
+    if merge is None or steward is None or orchestrator is None or budget is None:
+        return None
+    if not values.keys() <= SECTIONS:
         return None
     target = merge.get("targetBranch", DEFAULT_TARGET_BRANCH)
     run_checks = steward.get("runChecks", True)
@@ -135,6 +139,7 @@ def _facts(values: Mapping[str, object]) -> QuickFacts | None:
         run_checks=run_checks,
         auto_merge=auto_merge,
         max_concurrent=limit,
+        has_budget=any(limit is not None for limit in budget.values()),
     )
 
 
@@ -171,4 +176,5 @@ def _facts_by_the_model(text: str, source: str) -> QuickFacts:
         run_checks=settings.agents.steward.run_checks,
         auto_merge=settings.agents.steward.auto_merge,
         max_concurrent=settings.orchestrator.max_concurrent,
+        has_budget=settings.budget.task_usd is not None or settings.budget.fleet_usd is not None,
     )

@@ -41,6 +41,11 @@ def after(
     return EVENTS.select(db, "number > ? ORDER BY number LIMIT ?", number, limit)
 
 
+def newest_of(db: sqlite3.Connection, kind: str, subject: str) -> Event | None:
+    """Return the newest event of one kind about the subject."""
+    return EVENTS.first(db, "subject = ? AND kind = ? ORDER BY number DESC", subject, kind)
+
+
 def latest(db: sqlite3.Connection, *, subject: str = "", limit: int = 50) -> list[Event]:
     """Return the newest events, oldest of them first, of one subject or of all."""
     where = "subject = ?" if subject else "? = ''"

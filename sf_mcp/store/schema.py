@@ -260,6 +260,8 @@ CREATE INDEX questions_owed ON questions (session_id)
     WHERE state = 'answered' AND acknowledged_at IS NULL;
 -- how many processes the session has had: each resume is one more
 ALTER TABLE sessions ADD COLUMN starts INTEGER NOT NULL DEFAULT 0;
+-- whether the task is stuck because it has cost all that it may
+ALTER TABLE tasks ADD COLUMN is_over_budget INTEGER NOT NULL DEFAULT 0;
 
 -- a session that waits to be resumed keeps its name
 DROP INDEX one_live_session_a_name;

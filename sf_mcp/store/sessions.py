@@ -140,6 +140,16 @@ def cost_of(db: sqlite3.Connection, subject: str, since: datetime | None) -> flo
     return float(row[0])
 
 
+def starts_on(db: sqlite3.Connection, subject: str, since: datetime | None) -> int:
+    """Return how many processes the subject's sessions that began after `since` have had."""
+    row = db.execute(
+        "SELECT coalesce(sum(max(starts, 1)), 0) FROM sessions"
+        " WHERE subject = ? AND created_at > ?",
+        (subject, to_column(since) if since else ""),
+    ).fetchone()
+    return int(row[0])
+
+
 def touch(db: sqlite3.Connection, session_id: SessionId, at: datetime) -> None:
     """Record that the session was heard of."""
     db.execute("UPDATE sessions SET heard_at = ? WHERE id = ?", (to_column(at), session_id))

@@ -135,6 +135,15 @@ def _tuples(db: sqlite3.Connection, query: str) -> sqlite3.Cursor:
     return cursor.execute(query)
 
 
+def started_and_open(db: sqlite3.Connection) -> list[Task]:
+    """Return the open tasks that a session has worked on."""
+    return TASKS.select(
+        db,
+        "state = 'open' AND EXISTS (SELECT 1 FROM sessions WHERE sessions.subject = tasks.id)"
+        " ORDER BY number",
+    )
+
+
 def reserved(db: sqlite3.Connection) -> list[Task]:
     """Return the open tasks that are kept for one session, oldest first."""
     return TASKS.select(db, "reserved_for IS NOT NULL AND state = 'open' ORDER BY number")

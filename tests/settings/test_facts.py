@@ -23,6 +23,7 @@ def facts_of(settings: Settings) -> QuickFacts:
         run_checks=settings.agents.steward.run_checks,
         auto_merge=settings.agents.steward.auto_merge,
         max_concurrent=settings.orchestrator.max_concurrent,
+        has_budget=settings.budget.task_usd is not None or settings.budget.fleet_usd is not None,
     )
 
 
@@ -33,6 +34,8 @@ def facts_of(settings: Settings) -> QuickFacts:
         "checks:\nmerge:\nagents:\n  steward:\n",
         "merge: {targetBranch: release/2}\norchestrator: {maxConcurrent: 3}\n",
         "agents: {steward: {runChecks: false, autoMerge: false}}\n",
+        "budget: {taskUsd: null}\n",
+        "budget: {fleetUsd: 5}\n",
         "checks:\n  - {name: lint, run: ruff check}\n  - {name: tests, run: pytest}\n",
     ],
 )
@@ -53,6 +56,7 @@ def test_the_quick_facts_are_those_of_the_full_model(text: str, tmp_path: Path) 
         "checks: [{run: x}]",
         "agents: {steward: {runChecks: 'no'}}",
         "agents: 3",
+        "budget: 3",
         "orchestrator: {maxConcurrent: true}",
         "merge:\n\tpush: true",
     ],
