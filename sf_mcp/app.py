@@ -176,6 +176,8 @@ def prepare(services: Services) -> None:
     end_interrupted_checks(services.workspace.layout.logs)
     services.worktrees.forge.clear_stale_locks(older_than_seconds=0)
     services.target.recover()
+    services.workspace.name_holders()
+    services.snapshots.keep_all_late_work()
 
 
 def _write_address(path: Path, port: int) -> None:

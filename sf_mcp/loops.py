@@ -57,7 +57,8 @@ async def _leases(services: Services) -> None:
     def look() -> None:
         nonlocal seconds
         expired = services.lease_watch.look(SERVER)
-        services.work.snapshot_expired([lease.subject for lease in expired])
+        services.work.snapshot_expired(expired)
+        services.workspace.name_holders()
         services.lease_watch.release_reservations(SERVER)
         services.work.end_lost_sessions(SERVER)
         services.limits.look(SERVER)

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -42,6 +42,7 @@ from sf_mcp.service.drafts import TaskDraft
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import leases, merge_requests, plans, questions, sessions, tasks
 
+SESSION_VARIABLE = "SF_SESSION"
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 FILES = {"readme.md": "hello\n", "src/app.py": "one\ntwo\nthree\n"}
 TINY = "checks: []\nagents:\n  steward: {review: false}\n"
@@ -176,6 +177,11 @@ class Worker:
         self.git("add", "--all", "--", ".")
         self.git("commit", "--quiet", "-m", message)
         return Oid(self.git("rev-parse", "HEAD"))
+
+    def commit_by_hand(self, files: Mapping[str, str | None]) -> Oid:
+        """Commit in the worktree as the person does: with no session's name in the environment."""
+        own = {name: text for name, text in self.environment.items() if name != SESSION_VARIABLE}
+        return replace(self, environment=own).commit(files)
 
     def request_merge(self, summary: str = "done", no_changes_reason: str = "") -> MergeRequest:
         facts = self.project.services.branches.merge_facts(self.caller, no_changes_reason)
@@ -424,6 +430,8 @@ def _reported(
     session = services.sessions.connected(PERSON, session.id, model="sonnet")
     assert session.state is SessionState.RUNNING
     caller = Caller(role=session.role, name=session.name, session_id=SessionId(session.id))
+    # The launcher adds the session's id, which everything that it starts inherits.
+    environment = {**environment, SESSION_VARIABLE: session.id}
     return Worker(project, session, token, caller, cwd, environment)
 
 

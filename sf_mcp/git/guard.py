@@ -11,6 +11,10 @@ Three layers, each with what it is for:
 3. The session's environment rewrites the URL of every other push into one that cannot exist; no
    option of git's takes that back, and fetching is not touched.
 
+And it fences: a git command of a session (`SF_SESSION` in its environment) moves nothing in the
+worktree of a task that this session does not hold (any more); see `holders`. A commit that is
+refused so is named by a ref first, and offered to whoever goes on with the task; see `late`.
+
 A tag may be made but not moved. The stash is refused: it is one stack for all worktrees, so that
 one task's `stash pop` would take another's changes (the changes stay where they are).
 What gets past all this is undone by the server (`Repository.restore`).
@@ -33,11 +37,17 @@ NOWHERE = (
 PREFIXES = ("", "/", ".", "~", "http", "ssh", "git", "file", "ftp")
 """The empty one matches every URL; the others are there should a future git ignore it."""
 
+HOLDER = "holder"
+"""The file beside the hooks that names the session which holds the task."""
+LATE = "late"
+"""The file beside the hooks for late commits that could not be named by a ref: session, commit."""
+
 _HEAD = """#!/bin/sh
 # Written by Stoneforge, and written anew when its worktree is prepared. It protects the branches
 # of the fleet; the server moves them without it.
 own={own}
 target={target}
+task={task}
 """
 
 REFERENCE_TRANSACTION = """
@@ -50,8 +60,31 @@ refuse() {
 safe="Your commits are safe on ${own#refs/heads/} in the forge. Call request_merge to land them."
 [ -n "$own" ] || safe="Work happens on the branches of tasks; request_merge lands it."
 
+beside=${0%/*}
+fenced=
+kept=
+if [ -n "$task" ] && [ -n "${SF_SESSION:-}" ]; then
+    holder=
+    [ ! -e "$beside/holder" ] || read -r holder <"$beside/holder"
+    [ "$holder" = "$SF_SESSION" ] || fenced=yes
+fi
+
+# Named by a ref before anybody hears of the refusal. With hooks off: it does not come back here.
+keep() {
+    session=$SF_SESSION
+    case $session in *[!0-9A-Za-z-]*) session=unknown ;; esac
+    git -c core.hooksPath=/dev/null update-ref \
+        "refs/stoneforge/snapshots/$task/late/$session/$1" "$1" 2>/dev/null ||
+        printf '%s %s\n' "$session" "$1" >>"$beside/late"
+    kept=$1
+}
+
 while read -r old new ref; do
     case $new in *[!0]*) gone= ;; *) gone=yes ;; esac
+    if [ -n "$fenced" ]; then
+        case $gone$ref in HEAD | refs/heads/*) keep "$new" ;; esac
+        continue
+    fi
     case $ref in
     "$target")
         refuse "$ref is moved only by the server, once its checks pass." "$safe" ;;
@@ -72,7 +105,12 @@ while read -r old new ref; do
         fi ;;
     esac
 done
-exit 0
+[ -n "$fenced" ] || exit 0
+[ -z "$kept" ] ||
+    printf 'stoneforge: the commit %s is kept and offered to the session that goes on.\n' \
+        "$kept" >&2
+refuse "$task is not held by this session (any more), so git moves nothing here for it." \
+    "Your earlier commits are safe on ${own#refs/heads/} in the forge. End your turn."
 """
 
 PRE_PUSH = """
@@ -97,15 +135,17 @@ exit 0
 """
 
 
-def install_guard(hooks: Path, *, own_branch: str | None, target: str) -> None:
+def install_guard(hooks: Path, *, own_branch: str | None, target: str, task: str = "") -> None:
     """Write the hooks into the folder `hooks`; `own_branch=None` owns no branch at all.
 
+    With `task` it is that task's worktree, in which only the session that holds it moves anything.
     Each is replaced as a whole, so that a git that runs meanwhile sees the old or the new one.
     """
     hooks.mkdir(parents=True, exist_ok=True)
     head = _HEAD.format(
         own=shlex.quote(f"refs/heads/{own_branch}" if own_branch else ""),
         target=shlex.quote(f"refs/heads/{target}"),
+        task=shlex.quote(task),
     )
     for name, body in (("reference-transaction", REFERENCE_TRANSACTION), ("pre-push", PRE_PUSH)):
         replace_text(hooks / name, head + body, mode=0o755)

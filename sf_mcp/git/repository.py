@@ -169,6 +169,14 @@ class Repository:
             else:
                 return
 
+    def delete_ref(self, ref: str, *, old: Oid) -> None:
+        """Delete a ref that is at `old`; what it names must be kept by another one.
+
+        Raises:
+            GitFailed: it is not at `old` any more, or git cannot delete it.
+        """
+        self.run("update-ref", "-d", ref, old)
+
     def restore(self, ref: str, *, expected: Oid, name: str) -> Oid | None:
         """Undo a move of `ref` that was not the server's: keep what is there, put `expected` back.
 

@@ -89,6 +89,7 @@ class Worktrees:
         is_new = False
         if record is not None and path.exists():
             self._mend(task_id, path, record)
+            snapshot(self.forge, path, task_id, "before it is used again", self._now())
         else:
             # While the files are being written, there is no record that vouches for them.
             self._records.forget(task_id)
@@ -108,7 +109,7 @@ class Worktrees:
             return None
         return Worktree(path=path, branch=record.branch, base=record.base)
 
-    def snapshot(self, task_id: TaskId, reason: str) -> Oid | None:
+    def snapshot(self, task_id: TaskId, reason: str, session: str = "") -> Oid | None:
         """Snapshot what is not committed in a task's worktree; None when there is nothing.
 
         Raises:
@@ -118,7 +119,7 @@ class Worktrees:
         if worktree is None:
             return None
         self._mend(task_id, worktree.path, Record(branch=worktree.branch, base=worktree.base))
-        return snapshot(self.forge, worktree.path, task_id, reason, self._now())
+        return snapshot(self.forge, worktree.path, task_id, reason, self._now(), session=session)
 
     def remove(self, task_id: TaskId) -> Removed | Kept:
         """Remove a task's worktree; branch, commits and a snapshot of the rest stay in the forge.
@@ -330,7 +331,12 @@ class Worktrees:
 
     def _guard(self, name: str, branch: str | None) -> None:
         hooks = self.forge.git_dir / "stoneforge" / "hooks" / name
-        install_guard(hooks, own_branch=branch, target=self.target)
+        install_guard(
+            hooks,
+            own_branch=branch,
+            target=self.target,
+            task=name if branch is not None else "",
+        )
         replace_text(
             self._admin(name) / "config.worktree",
             worktree_config(hooks, own_branch=branch, target=self.target),

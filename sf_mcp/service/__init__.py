@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sf_mcp.service.questions import QuestionService
     from sf_mcp.service.requests import RequestService
     from sf_mcp.service.sessions import SessionService
+    from sf_mcp.service.snapshots import SnapshotService
     from sf_mcp.service.target import TargetService
     from sf_mcp.service.train import TrainService
     from sf_mcp.service.work import WorkService
@@ -149,8 +150,21 @@ class Services:
         from sf_mcp.service.work import WorkService
 
         return WorkService(
-            self.workspace, self.worktrees, self.target, self.claims, self.sessions, self.requests
+            self.workspace,
+            self.worktrees,
+            self.target,
+            self.claims,
+            self.sessions,
+            self.requests,
+            self.snapshots,
         )
+
+    @cached_property
+    def snapshots(self) -> "SnapshotService":
+        """Work that is on no branch."""
+        from sf_mcp.service.snapshots import SnapshotService
+
+        return SnapshotService(self.workspace, self.worktrees, self.target)
 
     @cached_property
     def branches(self) -> "BranchService":

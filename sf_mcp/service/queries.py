@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sf_mcp.core.errors import InvalidInput
 from sf_mcp.core.identity import Caller
-from sf_mcp.core.models import Handoff, Oid, RepairNote, Task, TaskId
+from sf_mcp.core.models import Handoff, LateWork, Oid, RepairNote, Task, TaskId
 from sf_mcp.core.states import PlanState, SessionState, TaskState
 from sf_mcp.core.why import Why
 from sf_mcp.service.limits import held_reason
@@ -15,7 +15,16 @@ from sf_mcp.service.spending import is_spent, of_fleet, of_task
 from sf_mcp.service.starting import MOST_STARTS, backoff_until, has_started_too_often
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
-from sf_mcp.store import handoffs, leases, merge_requests, plans, questions, sessions, tasks
+from sf_mcp.store import (
+    handoffs,
+    late_work,
+    leases,
+    merge_requests,
+    plans,
+    questions,
+    sessions,
+    tasks,
+)
 
 PAGE = 50
 COMPUTED_STATES = ("ready", "blocked")
@@ -35,6 +44,7 @@ class TaskView:
     summary: str
     """Of its newest merge request."""
     handoffs: list[Handoff]
+    late_work: list[LateWork]
     repair_notes: list[RepairNote]
     answers: list[tuple[str, str]]
     """Questions that were answered, each with its answer, oldest first."""
@@ -88,6 +98,7 @@ class QueryService:
                 landed_commit=request.landed_commit if request else None,
                 summary=request.summary if request else "",
                 handoffs=handoffs.of_task(tx.db, found.id),
+                late_work=late_work.of_task(tx.db, found.id),
                 repair_notes=merge_requests.repair_notes(tx.db, found.id),
                 answers=questions.answers_of_task(tx.db, found.id),
             )

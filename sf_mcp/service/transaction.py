@@ -52,14 +52,19 @@ class Transaction:
         may_write: bool,
         load_graph: Callable[["Transaction"], TaskGraph],
         lease_term: Callable[[], timedelta],
+        on_new_holder: Callable[[str], None],
     ) -> None:
-        """`load_graph` gives the graph of the present rows, when it is first asked for."""
+        """`load_graph` gives the graph of the present rows, when it is first asked for.
+
+        `on_new_holder` is told of each subject that somebody begins or ceases to hold.
+        """
         self.db = db
         self.now = now
         self.actor = actor
         self.may_write = may_write
         self._lease_term = lease_term
         self._load_graph = load_graph
+        self._on_new_holder = on_new_holder
 
     @property
     def graph(self) -> TaskGraph:
@@ -167,6 +172,7 @@ class Transaction:
         if newest is not None and lease.number == newest.number:
             self._keep_lease(lease)
         else:
+            self._on_new_holder(subject)
             LEASES.insert(self.db, lease)
         return lease
 
@@ -176,6 +182,7 @@ class Transaction:
 
     def end_lease(self, lease: Lease, kind: EndKind, detail: str = "") -> None:
         """End a live lease: for a task, that is one attempt."""
+        self._on_new_holder(lease.subject)
         self._keep_lease(rules.end(lease, kind, now=self.now, detail=detail))
         self.event(
             "lease_ended", lease.subject, session=lease.session_id, end=kind.value, detail=detail

@@ -5,8 +5,6 @@ that own the state, each of which checks the lease once more.
 """
 
 import logging
-import threading
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -17,6 +15,7 @@ from sf_mcp.core.errors import ConfigInvalid, StaleLease, StoneforgeError
 from sf_mcp.core.identity import SERVER, Caller
 from sf_mcp.core.models import (
     EndKind,
+    Lease,
     Oid,
     Role,
     Session,
@@ -25,7 +24,6 @@ from sf_mcp.core.models import (
     TaskId,
 )
 from sf_mcp.core.states import TASK_ENDS
-from sf_mcp.core.text import one_line
 from sf_mcp.git.guard import session_git_environment
 from sf_mcp.git.identity import Identity, identity
 from sf_mcp.git.worktrees import Worktree, Worktrees
@@ -34,6 +32,7 @@ from sf_mcp.service.claims import Brief, ClaimService
 from sf_mcp.service.dispatch import Place
 from sf_mcp.service.requests import RequestService
 from sf_mcp.service.sessions import SessionService
+from sf_mcp.service.snapshots import SnapshotService
 from sf_mcp.service.target import TargetService
 from sf_mcp.service.turns import TurnVerdict
 from sf_mcp.service.workspace import Workspace
@@ -73,6 +72,7 @@ class WorkService:
         claims: ClaimService,
         session_service: SessionService,
         requests: RequestService,
+        snapshots: SnapshotService,
     ) -> None:
         """Work on this project."""
         self._workspace = workspace
@@ -82,7 +82,7 @@ class WorkService:
         self._claims = claims
         self._sessions = session_service
         self._requests = requests
-        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._snapshots = snapshots
 
     # -- places ------------------------------------------------------------------------------------
 
@@ -124,7 +124,11 @@ class WorkService:
         return found
 
     def _prepare(self, task: Task) -> Worktree:
-        with self._locks[task.id]:
+        # Order: the lease is granted, git knows the holder, the worktree is prepared, and only then
+        # a process is started. After a crash between any two of them all are done again.
+        self._workspace.name_holder(task.id)
+        with self._snapshots.turn(task.id):
+            self._snapshots.keep_late_work(task.id)
             worktree = self._worktrees.prepare(task.id, task.title, self._target.head())
         if (task.branch, task.base) != (worktree.branch, worktree.base):
             with self._workspace.write(SERVER) as tx:
@@ -152,19 +156,10 @@ class WorkService:
 
     # -- what a worker has made --------------------------------------------------------------------
 
-    def snapshot(self, task_id: TaskId, reason: str) -> Oid | None:
-        """Keep what is not committed in the task's worktree; None when nothing is new.
-
-        Raises:
-            GitFailed: the files cannot be read or the disk is full; nothing was changed.
-        """
-        with self._locks[task_id]:
-            return self._worktrees.snapshot(task_id, reason)
-
     def handoff_facts(self, caller: Caller) -> HandoffFacts:
         """Snapshot the caller's worktree and return where the work stands."""
         task = self._claims.held_task(caller)
-        kept = self.snapshot(task.id, f"handoff of {caller.name}")
+        kept = self._snapshots.take(task.id, f"handoff of {caller.name}", caller.session_id or "")
         head = self._forge.head_of(f"refs/heads/{task.branch}") if task.branch else None
         return HandoffFacts(commit=head, snapshot=kept)
 
@@ -236,7 +231,7 @@ class WorkService:
     def _write_handoff(self, session: Session, task: Task, reason: str, pitfall: str) -> bool:
         """Write a worker's handoff from what git holds; False when its work had ended by then."""
         worker = Caller(role=Role.WORKER, name=session.name, session_id=session.id)
-        kept = self.snapshot(task.id, reason)
+        kept = self._snapshots.take(task.id, reason, session.id)
         head = self._forge.head_of(f"refs/heads/{task.branch}") if task.branch else None
         commits = self._forge.log_between(task.base, head) if head and task.base else ()
         done = "\n".join(f"{entry.commit[:12]} {entry.subject}" for entry in commits[:30])
@@ -268,24 +263,15 @@ class WorkService:
         with self._workspace.read() as tx:
             session = sessions.get(tx.db, session_id)
         if session.role is Role.WORKER:
-            self._try_snapshot(TaskId(session.subject), reason)
+            self._snapshots.try_to_take(TaskId(session.subject), reason, session.id)
 
-    def _try_snapshot(self, task_id: TaskId, reason: str) -> None:
-        """Snapshot, but let a session's end be recorded without: the files stay where they are."""
-        try:
-            self.snapshot(task_id, reason)
-        except (StoneforgeError, OSError) as error:
-            logger.warning("No snapshot of %s (%s): %s", task_id, reason, error)
-            with self._workspace.write(SERVER) as tx:
-                tx.event(
-                    "snapshot_failed", task_id, reason=reason, detail=one_line(str(error), 300)
-                )
-
-    def snapshot_expired(self, subjects: Sequence[str]) -> None:
+    def snapshot_expired(self, expired: Sequence[Lease]) -> None:
         """Keep what sessions that were given up left uncommitted."""
-        for subject in subjects:
-            if subject.startswith("T"):
-                self._try_snapshot(TaskId(subject), "lease expired")
+        for lease in expired:
+            if lease.subject.startswith("T"):
+                self._snapshots.try_to_take(
+                    TaskId(lease.subject), "lease expired", lease.session_id
+                )
 
     def end_lost_sessions(self, caller: Caller) -> None:
         """Record the end of sessions that nobody reports on any more and whose process is gone.
@@ -314,7 +300,8 @@ class WorkService:
             if task is None or is_used or task.state not in TASK_ENDS:
                 continue
             try:
-                with self._locks[task.id]:
+                with self._snapshots.turn(task.id):
+                    self._snapshots.keep_late_work(task.id)
                     self._worktrees.remove(task.id)
             except (StoneforgeError, OSError) as error:
                 # Of no consequence but for the space it takes; tried again later.

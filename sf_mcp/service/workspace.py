@@ -1,16 +1,20 @@
 """What every use case stands on: the project's paths, state, graph, settings and clock.
 
 Rule 1: a use case changes state inside one `write` and nowhere else; git and checks run outside.
-Rule 2: the graph in memory follows the tasks' rows. A transaction changes both; when it fails the
+Rule 2: while a transaction changes who holds a task, git lets no session move that task's branch;
+after it, the one that holds it (`sf_mcp.git.holders`).
+Rule 3: the graph in memory follows the tasks' rows. A transaction changes both; when it fails the
 graph is dropped and read again.
 """
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +23,20 @@ from sf_mcp.core.errors import StoneforgeError
 from sf_mcp.core.graph import TaskGraph
 from sf_mcp.core.identity import Caller
 from sf_mcp.core.layout import Layout
+from sf_mcp.core.models import TaskId
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.settings import SettingsFile
-from sf_mcp.store import calls, facts, tasks
+from sf_mcp.store import calls, facts, leases, tasks
 from sf_mcp.store.account_gate import AccountGate
 from sf_mcp.store.database import Connection, Database
 
 if TYPE_CHECKING:
+    from sf_mcp.git.holders import Holders
+
     # Its module brings in pydantic, which costs as much as all the rest of a short command.
     from sf_mcp.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +63,9 @@ class Workspace:
         self._graph: TaskGraph | None = None
         self._gate: AccountGate | None = None
         self._here = threading.local()
+        self._naming = threading.Lock()
+        self._changing: set[TaskId] = set()
+        """The tasks that the open transaction gives another holder, or none."""
 
     @property
     def settings(self) -> "Settings":
@@ -100,14 +112,21 @@ class Workspace:
                 raise RuntimeError("a use case writes inside a read")
             yield outer
             return
-        with (
-            self.database.write(on_failed_commit=self._drop_graph) as db,
-            self._graph_in_step(db),
-        ):
-            before = db.total_changes
-            with self._entered(self._transaction(db, caller.name, may_write=True)) as transaction:
-                yield transaction
-            is_changed = db.total_changes != before
+        moved: set[TaskId] = set()
+        try:
+            with (
+                self.database.write(on_failed_commit=self._drop_graph) as db,
+                self._graph_in_step(db),
+            ):
+                before = db.total_changes
+                transaction = self._transaction(db, caller.name, moved)
+                with self._entered(transaction):
+                    yield transaction
+                is_changed = db.total_changes != before
+        finally:
+            self._changing -= moved
+            for task_id in moved:
+                self._try_to_name_holder(task_id)
         # One that changed nothing must wake nobody, or looking for work would never rest.
         if is_changed:
             for listener in self.on_commit:
@@ -124,15 +143,64 @@ class Workspace:
         finally:
             self._here.transaction = None
 
-    def _transaction(self, db: Connection, actor: str, *, may_write: bool) -> Transaction:
+    def _transaction(
+        self, db: Connection, actor: str = "", moved: set[TaskId] | None = None
+    ) -> Transaction:
+        """Return a transaction; one that may write puts into `moved` what gets another holder."""
+
+        def on_new_holder(subject: str) -> None:
+            if moved is not None and subject.startswith("T"):
+                with self._naming:
+                    moved.add(TaskId(subject))
+                    self._changing.add(TaskId(subject))
+                    self._holders.name_nobody(TaskId(subject))
+
         return Transaction(
             db=db,
             now=self.now(),
             actor=actor,
-            may_write=may_write,
+            may_write=moved is not None,
             load_graph=self._loaded_graph,
             lease_term=lambda: timedelta(seconds=self.settings.orchestrator.lease_seconds),
+            on_new_holder=on_new_holder,
         )
+
+    @cached_property
+    def _holders(self) -> "Holders":
+        from sf_mcp.git.holders import Holders
+
+        return Holders(self.layout.forge)
+
+    def name_holder(self, task_id: TaskId) -> None:
+        """Let git know which session holds the task now.
+
+        Raises:
+            OSError: the disk does not take it; then git lets no session move the task's branch.
+        """
+        # One at a time, and read anew by each: the last to write has seen the newest lease.
+        with self._naming:
+            if task_id in self._changing:
+                return  # it is told when that transaction is over
+            with self.peek() as tx:
+                lease = leases.live_on(tx.db, task_id)
+            if lease is None:
+                self._holders.name_nobody(task_id)
+            else:
+                self._holders.name(task_id, lease.session_id)
+
+    def name_holders(self) -> None:
+        """Let git know who holds what: after a crash, and after a disk that was full."""
+        with self.peek() as tx:
+            held = [TaskId(one.subject) for one in leases.live(tx.db) if one.subject[:1] == "T"]
+        for task_id in {*held, *self._holders.named()}:
+            self._try_to_name_holder(task_id)
+
+    def _try_to_name_holder(self, task_id: TaskId) -> None:
+        try:
+            self.name_holder(task_id)
+        except (StoneforgeError, OSError) as error:
+            # Safe, and put right at the next look at the leases: git lets no session move it.
+            logger.warning("git does not know who holds %s: %s", task_id, error)
 
     def _drop_graph(self) -> None:
         self._graph = None
@@ -181,7 +249,7 @@ class Workspace:
             return
         with (
             self.database.read() as db,
-            self._entered(self._transaction(db, "", may_write=False)) as transaction,
+            self._entered(self._transaction(db)) as transaction,
         ):
             yield transaction
 
@@ -189,7 +257,7 @@ class Workspace:
     def peek(self) -> Generator[Transaction]:
         """Look without waiting for a writer, for the event loop's own short look-ups."""
         with self.database.peek() as db:
-            yield self._transaction(db, "", may_write=False)
+            yield self._transaction(db)
 
     def _loaded_graph(self, transaction: Transaction) -> TaskGraph:
         if self._graph is None:

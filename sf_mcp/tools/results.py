@@ -96,6 +96,7 @@ def _whole_text(view: TaskView) -> str:
     sections = [
         ("Acceptance criteria", [criteria] if criteria else []),
         ("Handoff", [_handoff_text(handoff) for handoff in view.handoffs[::-1]]),
+        ("Late work", [_late_text(late) for late in view.late_work[::-1]]),
         ("Repair note", [f"{note.reason}\n{note.detail}" for note in view.repair_notes[::-1]]),
         ("Answer", [f"{asked}\n→ {answer}" for asked, answer in view.answers[::-1]]),
         ("Merge summary", [view.summary] if view.summary else []),

@@ -77,7 +77,13 @@ class ServicesWithoutWorktrees(Services):
     def work(self) -> WorkService:
         """Claims without worktrees."""
         return WithoutWorktrees(
-            self.workspace, self.worktrees, self.target, self.claims, self.sessions, self.requests
+            self.workspace,
+            self.worktrees,
+            self.target,
+            self.claims,
+            self.sessions,
+            self.requests,
+            self.snapshots,
         )
 
 

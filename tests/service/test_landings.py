@@ -197,7 +197,7 @@ def test_a_branch_that_moves_on_after_its_request_is_sent_back(tmp_path: Path) -
     worker.commit({"a": "a\n"})
     request = worker.request_merge()
     project.services.requests.approve_merge(PERSON, request.id)
-    later = worker.commit({"a": "something else\n"})
+    later = worker.commit_by_hand({"a": "something else\n"})
     project.run_train()
     assert project.target == before
     assert project.request(request.id).state is MergeState.SENT_BACK

@@ -234,7 +234,7 @@ def test_a_push_after_the_request_withdraws_it_and_the_approval_with_it(tmp_path
     worker.commit({"a.txt": "a\n"})
     request = worker.request_merge()
     project.services.requests.approve_merge(PERSON, request.id)
-    later = worker.commit({"a.txt": "something that nobody has seen\n"})
+    later = worker.commit_by_hand({"a.txt": "something that nobody has seen\n"})
     project.run_train()
     assert project.request(request.id).state is MergeState.SENT_BACK
     assert project.task(worker.task_id).state is TaskState.OPEN

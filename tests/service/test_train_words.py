@@ -87,7 +87,7 @@ def test_an_approval_of_another_commit_does_not_count(tmp_path: Path) -> None:
     first = worker.request_merge()
     worker.end()
     project.services.requests.approve_merge(PERSON, first.id, commit=first.commit[:10])
-    worker.commit({"a": "what nobody looked at\n"})
+    worker.commit_by_hand({"a": "what nobody looked at\n"})
     project.run_train()
     again = a_worker(project, first.task_id, with_worktree=True)
     second = again.request_merge()
