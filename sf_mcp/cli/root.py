@@ -28,6 +28,7 @@ SINGLE: Mapping[str, str] = {
     "status": "fleet",
     "why": "fleet",
     "log": "fleet",
+    "cost": "cost",
     "pause": "fleet",
     "resume": "fleet",
     "token": "person_token",

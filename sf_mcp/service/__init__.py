@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sf_mcp.service.check_runs import CheckRuns
     from sf_mcp.service.checking import Checking
     from sf_mcp.service.claims import ClaimService
+    from sf_mcp.service.costs import CostService
     from sf_mcp.service.dispatch import DispatchService
     from sf_mcp.service.fleet import FleetService
     from sf_mcp.service.hooks import HookService
@@ -91,6 +92,13 @@ class Services:
         from sf_mcp.service.budgets import BudgetService
 
         return BudgetService(self.workspace)
+
+    @cached_property
+    def costs(self) -> "CostService":
+        """What was spent."""
+        from sf_mcp.service.costs import CostService
+
+        return CostService(self.workspace)
 
     @cached_property
     def limits(self) -> "LimitService":

@@ -43,6 +43,7 @@ OPERATIONS: Mapping[str, tuple[str, frozenset[Role]]] = {
     "list_sessions": ("sessions.list_sessions", LOOKING),
     "get_session": ("sessions.get_session", LOOKING),
     "stop_session": ("sessions.stop_session", PERSONAL),
+    "cost": ("costs.cost", LOOKING),
     "fleet_status": ("fleet.fleet_status", LOOKING),
     "read_log": ("fleet.read_log", LOOKING),
     "pause_fleet": ("fleet.pause_fleet", PLANNING),

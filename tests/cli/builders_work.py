@@ -17,8 +17,11 @@ from tests.cli.builders_project import Person
 
 @contextmanager
 def services_of(person: Person) -> Generator[Services]:
-    # Git is run from this process here: it must see the person's home, not the machine's.
-    with patch.dict(os.environ, {"HOME": person.environment["HOME"]}):
+    # Git is run from this process here: it must see the person's home, not the machine's. So must
+    # what lies in the person's folder for state.
+    home = person.environment["HOME"]
+    own = {"HOME": home, "XDG_STATE_HOME": f"{home}/.local/state"}
+    with patch.dict(os.environ, own):
         services = open_services(person.root, utc_now)
         try:
             yield services
