@@ -175,6 +175,7 @@ def prepare(services: Services) -> None:
 
     end_interrupted_checks(services.workspace.layout.logs)
     services.worktrees.forge.clear_stale_locks(older_than_seconds=0)
+    services.worktrees.forge.drop_half_added()
     services.target.recover()
     services.workspace.name_holders()
     services.snapshots.keep_all_late_work()

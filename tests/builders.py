@@ -405,13 +405,21 @@ def a_steward(project: Project, request: MergeRequest) -> Worker:
     )
 
 
-def dispatched(project: Project) -> Worker:
-    """Take the next work order and report its session as running."""
+def next_worker(project: Project) -> Worker | None:
+    """Take the next work order, if there is one, and report its session as running."""
     order = project.services.dispatch.next_order(PERSON)
-    assert order is not None
+    if order is None:
+        return None
     return _reported(
         project, order.session, order.token, cwd=Path(order.cwd), environment=order.environment
     )
+
+
+def dispatched(project: Project) -> Worker:
+    """Take the next work order and report its session as running."""
+    worker = next_worker(project)
+    assert worker is not None
+    return worker
 
 
 def _started(project: Project, session: Session, token: str, *, with_worktree: bool) -> Worker:

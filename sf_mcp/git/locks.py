@@ -1,4 +1,4 @@
-"""Lock files that a killed git left behind, and how to tell them from those in use.
+"""What a killed git left behind in the way of others, and how to tell it from what is in use.
 
 A git that dies by SIGKILL leaves `HEAD.lock`, `refs/heads/main.lock`, `index.lock` or their like;
 every later git then refuses to write. Such a file may be removed only if nobody can own it:
@@ -11,10 +11,14 @@ every later git then refuses to write. Such a file may be removed only if nobody
 
 Without /proc (macOS) only command lines can be seen: there any living git process keeps a lock
 that is younger than ten minutes.
+
+A `git worktree add` that dies early leaves a worktree whose HEAD names no object. It stands in the
+way of every fetch into the repository ("bad object worktrees/T1/HEAD") until it is gone.
 """
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -61,6 +65,29 @@ def clear_stale_locks(
                 lock.unlink()
                 removed.append(lock)
     return tuple(removed)
+
+
+def drop_half_added(git_dir: Path, worktrees: Path) -> tuple[Path, ...]:
+    """Remove the git directories of worktrees that no living git is adding; return them.
+
+    Nothing is in them yet but that HEAD. The folder in `worktrees` stays as it is.
+    """
+    dropped: list[Path] = []
+    for admin in git_dir.glob("worktrees/*"):
+        if not _is_half_added(admin):
+            continue
+        places = [os.path.realpath(place) for place in (admin, worktrees / admin.name)]
+        # Again after the look: its git may have come to its end meanwhile.
+        if git_is_at_work(places) is False and _is_half_added(admin):
+            shutil.rmtree(admin)
+            dropped.append(admin)
+    return tuple(dropped)
+
+
+def _is_half_added(admin: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return (admin / "HEAD").read_bytes().strip() == b"0" * 40
+    return False
 
 
 def wait_until_quiet(*places: Path) -> None:

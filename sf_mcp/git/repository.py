@@ -26,11 +26,13 @@ from sf_mcp.git.command import (
     run_git,
 )
 from sf_mcp.git.identity import Identity
-from sf_mcp.git.locks import FRESH_SECONDS, clear_stale_locks
+from sf_mcp.git.locks import FRESH_SECONDS, clear_stale_locks, drop_half_added
 from sf_mcp.git.objects import Objects, Unanswered
 
 NO_OBJECT = Oid("0" * 40)
 KEPT = "refs/stoneforge/kept"
+HALF_ADDED = "bad object worktrees/"
+"""What git says of a worktree whose `git worktree add` was killed."""
 LOCK_WAIT_SECONDS = FRESH_SECONDS + 3.0
 """Long enough that a stale lock becomes old enough to be cleared, and no longer."""
 
@@ -324,7 +326,7 @@ class Repository:
         Raises:
             GitFailed: the source cannot be read or lacks the ref.
         """
-        self.run(
+        arguments = (
             "fetch",
             "--quiet",
             "--no-tags",
@@ -334,8 +336,13 @@ class Repository:
             "--end-of-options",
             os.fspath(source),
             refspec,
-            timeout_seconds=timeout_seconds,
         )
+        try:
+            self.run(*arguments, timeout_seconds=timeout_seconds)
+        except GitFailed as error:
+            if HALF_ADDED not in error.stderr or not self.drop_half_added():
+                raise
+            self.run(*arguments, timeout_seconds=timeout_seconds)
 
     def refs_below(self, prefix: str) -> dict[str, Oid]:
         """Return every ref below `prefix` (a whole path component) with the object it names."""
@@ -347,6 +354,10 @@ class Repository:
         """Remove lock files that a killed git left here; see `sf_mcp.git.locks` for the rule."""
         places = (self.worktrees,) if self.worktrees is not None else ()
         return clear_stale_locks(self.git_dir, places, older_than_seconds=older_than_seconds)
+
+    def drop_half_added(self) -> tuple[Path, ...]:
+        """Forget worktrees that a killed git had begun to add; see `sf_mcp.git.locks`."""
+        return drop_half_added(self.git_dir, self.worktrees) if self.worktrees is not None else ()
 
     def require_commit(self, name: str) -> Oid:
         """Return the commit that `name` stands for.

@@ -27,6 +27,9 @@ from sf_mcp.git.snapshots import admin_dir, snapshot, snapshot_files
 from sf_mcp.git.spare import CHECKOUT_TIMEOUT_SECONDS, SPARE, Spare
 from sf_mcp.git.status import head, inner_repository, status
 
+MOVES = ("mending", "leaving")
+"""Why the files of a task may lie beside their place for a moment."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worktree:
@@ -109,6 +112,12 @@ class Worktrees:
             return None
         return Worktree(path=path, branch=record.branch, base=record.base)
 
+    def occupied(self) -> tuple[TaskId, ...]:
+        """Return the tasks of which files lie here, also where a crash left them half moved."""
+        folders = (path.name for path in self.root.glob("*") if path.is_dir())
+        found = (re.fullmatch(rf"(T\d+)|\.(T\d+)\.({'|'.join(MOVES)})", name) for name in folders)
+        return tuple(sorted({TaskId(match[1] or match[2]) for match in found if match}))
+
     def snapshot(self, task_id: TaskId, reason: str, session: str = "") -> Oid | None:
         """Snapshot what is not committed in a task's worktree; None when there is nothing.
 
@@ -134,7 +143,7 @@ class Worktrees:
         self._finish_moves(path)
         found = self.find(task_id)
         if found is None:
-            return Removed(snapshot=None)
+            return Removed(snapshot=self._remove_remains(task_id, path))
         self._mend(task_id, path, Record(branch=found.branch, base=found.base))
         # Out of reach first, so that nothing is written there after the snapshot.
         leaving = self._beside(path, "leaving")
@@ -203,11 +212,7 @@ class Worktrees:
         """
         branch = existing_branch(self.forge, task_id)
         tip = self.forge.head_of(f"refs/heads/{branch}") if branch else None
-        if path.exists():
-            snapshot_files(
-                self.forge, path, task_id, "found without a record", self._now(), parent=tip or base
-            )
-            self._clear(path, task_id)
+        self._save_remains(task_id, path, tip or base)
         self._forget_admin(task_id)
         if branch is None or tip is None:
             branch = branch_name(task_id, title)
@@ -217,6 +222,24 @@ class Worktrees:
         self._add(path, branch, base=None)
         pinned = pinned or self.forge.merge_base(tip, base) or base
         return Record(branch=branch, base=pinned), False
+
+    def _save_remains(self, task_id: TaskId, path: Path, parent: Oid) -> Oid | None:
+        """Clear what lies at `path` without a record, once a snapshot holds it."""
+        if not path.exists():
+            return None
+        saved = snapshot_files(
+            self.forge, path, task_id, "found without a record", self._now(), parent=parent
+        )
+        self._clear(path, task_id)
+        return saved
+
+    def _remove_remains(self, task_id: TaskId, path: Path) -> Oid | None:
+        """Remove what a crash left of a worktree that was being made or removed."""
+        branch = existing_branch(self.forge, task_id) or self.target
+        parent = self.forge.require_commit(f"refs/heads/{branch}")
+        saved = self._save_remains(task_id, path, parent)
+        self._forget_admin(task_id)
+        return saved
 
     def _mend(self, task_id: TaskId, path: Path, record: Record) -> None:
         """Bring back what ties the files to the forge, without touching any of them."""
@@ -264,7 +287,7 @@ class Worktrees:
 
     def _finish_moves(self, path: Path) -> None:
         """Take back a mending or removal that a crash interrupted."""
-        for why in ("mending", "leaving"):
+        for why in MOVES:
             aside = self._beside(path, why)
             if not aside.exists():
                 continue

@@ -293,10 +293,10 @@ class WorkService:
 
     def tidy_ended(self) -> None:
         """Remove the worktrees of tasks that have ended; what was not committed is kept."""
-        for path in sorted(self._worktrees.root.glob("T*")):
+        for task_id in self._worktrees.occupied():
             with self._workspace.read() as tx:
-                task = tasks.TASKS.get(tx.db, path.name)
-                is_used = any(one.subject == path.name for one in sessions.alive(tx.db))
+                task = tasks.TASKS.get(tx.db, task_id)
+                is_used = any(one.subject == task_id for one in sessions.alive(tx.db))
             if task is None or is_used or task.state not in TASK_ENDS:
                 continue
             try:

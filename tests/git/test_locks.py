@@ -68,3 +68,30 @@ def test_a_lock_is_left_alone_while_a_git_process_works_there(tmp_path: Path, pl
         finally:
             process.end_child(living)
     assert project.forge.clear_stale_locks() == (lock,)
+
+
+def test_a_worktree_is_left_alone_while_a_git_process_is_adding_it(tmp_path: Path) -> None:
+    project = a_project(tmp_path / "p")
+    admin = project.forge.git_dir / "worktrees" / "T1"
+    admin.mkdir(parents=True)
+    (admin / "HEAD").write_text("0" * 40 + "\n")
+    living = process.spawn(
+        ["git", f"--git-dir={project.forge.git_dir}", "cat-file", "--batch-check"],
+        cwd=admin,
+        env=dict(os.environ),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with living:
+        assert living.stdin is not None
+        assert living.stdout is not None
+        living.stdin.write(b"main\n")
+        living.stdin.flush()
+        assert b"commit" in living.stdout.readline()  # it runs, and waits for more
+        try:
+            assert project.forge.drop_half_added() == ()
+            assert admin.exists()
+        finally:
+            process.end_child(living)
+    assert project.forge.drop_half_added() == (admin,)
+    assert not admin.exists()

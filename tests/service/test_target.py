@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from sf_mcp.app import prepare
 from sf_mcp.core.identity import PERSON
 from sf_mcp.core.models import LandingKind, LandingState, MergeRequest
 from sf_mcp.core.states import MergeState, TaskState
 from sf_mcp.store import landings
-from tests.builders import Project, a_commit, a_project, a_task, a_worker, git
+from tests.builders import Project, a_commit, a_project, a_task, a_worker, git, write
 from tests.service.builders_landing import (
     BOUND_SECONDS,
     a_candidate,
@@ -126,6 +127,32 @@ def test_a_lock_that_a_killed_git_left_in_the_forge_does_not_stop_a_landing(
     os.utime(stale, (a_minute_ago, a_minute_ago))
     project.run_train()
     assert landed(project) == [request.id]
+
+
+@pytest.mark.parametrize("is_restarted", [True, False])
+def test_a_worktree_that_a_killed_git_was_adding_does_not_stop_the_train(
+    tmp_path: Path, is_restarted: bool
+) -> None:
+    """Git fetches nothing into a repository one of whose worktrees has no HEAD yet."""
+    project = a_project(tmp_path)
+    request = one_request(project)
+    half = a_half_added_worktree(project, "T9")
+    theirs = a_commit(project.root, {"theirs": "by hand"})
+    if is_restarted:
+        project.reopen()
+        prepare(project.services)
+        assert not half.exists()
+    project.run_train()
+    assert landed(project) == [request.id]
+    assert project.forge.is_ancestor(theirs, project.target)
+
+
+def a_half_added_worktree(project: Project, name: str) -> Path:
+    """Leave what `git worktree add` has made when it is killed before it has set HEAD."""
+    admin, path = project.forge.git_dir / "worktrees" / name, project.layout.worktrees / name
+    write(admin, {"HEAD": "0" * 40 + "\n", "commondir": "../..\n", "gitdir": f"{path}/.git\n"})
+    write(path, {".git": f"gitdir: {admin}\n"})
+    return admin
 
 
 def test_the_first_start_records_where_the_target_is_and_moves_nothing(tmp_path: Path) -> None:
