@@ -208,7 +208,9 @@ class Worker:
         )
 
     def ask(self, question: str = "Which one?") -> Question:
-        asked = self.project.services.questions.ask_director(self.caller, question=question)
+        asked = self.project.services.questions.ask_director(
+            self.caller, question=question, none_applies=True
+        )
         assert asked.question is not None
         return asked.question
 

@@ -33,6 +33,7 @@ OPERATIONS: Mapping[str, tuple[str, frozenset[Role]]] = {
     "dependency_tree": ("queries.dependency_tree", LOOKING),
     "why": ("queries.why", LOOKING),
     "list_questions": ("questions.list_questions", LOOKING),
+    "get_question": ("questions.get_question", LOOKING),
     "answer_question": ("questions.answer_question", PLANNING),
     "set_goal": ("questions.set_goal", PERSONAL),
     "list_merge_requests": ("requests.list_merge_requests", LOOKING),

@@ -8,6 +8,7 @@ from sf_mcp.core.identity import Caller
 from sf_mcp.core.models import Plan, Role, Task, TaskId
 from sf_mcp.core.states import TASK_ENDS, PlanEvent, PlanState, TaskEvent, TaskState
 from sf_mcp.core.text import checked_text, checked_title
+from sf_mcp.service.claims import require_lease
 from sf_mcp.service.drafts import (
     TaskDraft,
     checked_acceptance,
@@ -162,13 +163,12 @@ class PlanService:
         """Propose follow-up work from inside a task; a planner accepts or refuses it."""
         caller.require(Role.WORKER, to="propose tasks")
         with self._workspace.write(caller) as tx:
-            if caller.session_id is None or (
-                (lease := leases.newest_of(tx.db, caller.session_id)) is None
-            ):
+            if caller.session_id is None or leases.newest_of(tx.db, caller.session_id) is None:
                 raise InvalidInput(
                     "A proposal belongs to a task, and you hold none.",
                     remedy="Call claim_task first.",
                 )
+            lease = require_lease(tx, caller)
             plan = plans.get(tx.db, tasks.get(tx.db, lease.subject).plan_id)
             draft = TaskDraft(title=title, description=description, depends_on=depends_on)
             return self._add(tx, caller, plan, [draft], state=TaskState.PROPOSED)[0]

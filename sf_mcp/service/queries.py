@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sf_mcp.core.errors import InvalidInput
 from sf_mcp.core.identity import Caller
-from sf_mcp.core.models import Handoff, LateWork, Oid, RepairNote, Task, TaskId
+from sf_mcp.core.models import Handoff, LateWork, Oid, Question, RepairNote, Task, TaskId
 from sf_mcp.core.states import PlanState, SessionState, TaskState
 from sf_mcp.core.why import Why
 from sf_mcp.service.limits import held_reason
@@ -204,15 +204,16 @@ class QueryService:
             case TaskState.CLAIMED:
                 lease = leases.live_on(tx.db, task.id)
                 name = sessions.get(tx.db, lease.session_id).name if lease else "a session"
-                sentence, step = (
-                    f"{task.id} is being worked on by {name}.",
-                    f"sf session log {name}",
-                )
+                sentence = f"{task.id} is being worked on by {name}."
+                step = f"sf session log {name}"
+                if asked := questions.open_of_task(tx.db, task.id):
+                    sentence = f"{sentence[:-1]}, who waits for the answer to {_asked(asked)}"
+                    step = _how_to_answer(asked)
             case TaskState.WAITING:
                 question = questions.open_of_task(tx.db, task.id)
-                asked = f"{question.id}: {question.text}" if question else "a question"
+                asked = _asked(question) if question else "a question"
                 sentence = f"{task.id} waits for the answer to {asked}"
-                step = f'sf question answer {question.id} "…"' if question else ""
+                step = _how_to_answer(question) if question else ""
             case TaskState.STUCK:
                 sentence, step = self._why_stuck(tx, task)
             case TaskState.IN_REVIEW:
@@ -282,6 +283,15 @@ class QueryService:
             "is running.",
             "sf serve",
         )
+
+
+def _asked(question: Question) -> str:
+    since = f"{question.asked_at:%Y-%m-%d %H:%M} UTC"
+    return f"{question.id}, asked at {since}: {question.text}"
+
+
+def _how_to_answer(question: Question) -> str:
+    return f'sf question answer {question.id} "…"'
 
 
 def _start_after(ids: list[TaskId], after: str, *, is_ordered_by_age: bool) -> int:

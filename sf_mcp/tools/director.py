@@ -5,7 +5,8 @@ from typing import Annotated, Any
 from mcp.server.mcpserver import Context, MCPServer
 from pydantic import Field
 
-from sf_mcp.core.models import Event, Question
+from sf_mcp.core.models import Event
+from sf_mcp.service.questions import QuestionView
 from sf_mcp.service.requests import RequestView
 from sf_mcp.tools.boundary import Boundary
 from sf_mcp.tools.fitting import clipped, fitted, how_many_fit
@@ -18,6 +19,7 @@ from sf_mcp.tools.results import (
     MergeList,
     QuestionLine,
     QuestionList,
+    named,
 )
 from sf_mcp.tools.shared import CHANGES, LOOKS
 
@@ -238,7 +240,7 @@ def register_approvals(server: MCPServer[None], boundary: Boundary) -> None:
         )
 
 
-def _question(question: Question, limit: int) -> QuestionLine:
+def _question(question: QuestionView, limit: int) -> QuestionLine:
     return QuestionLine(
         id=question.id,
         task=question.task_id or "",
@@ -248,6 +250,9 @@ def _question(question: Question, limit: int) -> QuestionLine:
         state=question.state.value,
         answer=clipped(question.answer or "", limit),
         escalated=question.escalated,
+        asked_by=question.asker,
+        since=question.asked_at.isoformat(timespec="minutes"),
+        behind=named(question.behind),
     )
 
 

@@ -357,6 +357,9 @@ class QuestionLine(BaseModel):
     state: str
     answer: str
     escalated: bool
+    asked_by: str = Field(description="The session that waits; empty: none does.")
+    since: str
+    behind: list[str] = Field(description="Tasks that cannot start before this one is done.")
 
 
 class QuestionList(BaseModel):

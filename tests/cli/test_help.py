@@ -18,7 +18,7 @@ COMMANDS = {
     "task retry",
     "dep add", "dep remove", "dep tree",
     "mr list", "mr show", "mr approve", "mr reject",
-    "question list", "question answer",
+    "question list", "question show", "question answer",
     "session list", "session log", "session stop",
     "config check",
 }  # fmt: skip

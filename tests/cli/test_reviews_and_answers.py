@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.cli.builders_project import someone_with_a_plan
 from tests.cli.builders_work import someone_asks, someone_hands_in
 
@@ -57,3 +59,62 @@ def test_a_question_is_answered_once(tmp_path: Path) -> None:
     again = person.sf("question", "answer", "Q1", "--", "-no")
     assert (again.code, "answered" in again.err) == (1, True)
     assert "person: The old one." in person.ok("question", "list", "--all").out
+
+
+def test_a_question_says_who_waits_for_it_since_when_and_how_to_answer(tmp_path: Path) -> None:
+    person = someone_with_a_plan(tmp_path, "One")
+    person.ok("task", "create", "--title", "Two", "--depends-on", "T1")
+    person.ok("task", "create", "--title", "Three", "--depends-on", "T2")
+    someone_asks(person, "Which table?")
+    since = person.ok("question", "show", "Q1", "--json").json["asked_at"][:16].replace("T", " ")
+    shown = person.ok("question", "show", "Q1").out
+    assert shown == person.ok("question", "list").out
+    assert f"worker-1 waits since {since} UTC; behind it: T2, T3." in shown
+    assert 'Answer it: sf question answer Q1 "…"' in shown
+    why = person.ok("why", "T1").out
+    assert "T1 is being worked on by worker-1, who waits for the answer to Q1, asked at" in why
+    assert 'sf question answer Q1 "…"' in why
+    person.ok("question", "answer", "Q1", "The old one.")
+    shown = person.ok("question", "show", "Q1").out
+    assert "person: The old one." in shown
+    assert "worker-1 is told when it next rests, or goes on." in shown
+    assert "since" not in shown
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "words"),
+    [
+        ("Q1", "Once more.", "Question Q1 is answered"),
+        ("Q2", "Too late.", "Question Q2 is withdrawn"),
+        ("Q9", "Which?", "There is no question Q9."),
+        ("Q3", "", "The answer is empty."),
+        ("Q3", " \n ", "The answer is empty."),
+        ("Q3", "x" * 100_000, "The answer has 100,000 characters; at most 4,000"),
+    ],
+)
+def test_an_answer_that_cannot_be_accepted_is_refused_and_changes_nothing(
+    tmp_path: Path, question: str, text: str, words: str
+) -> None:
+    person = someone_with_a_plan(tmp_path, "One", "Two", "Three")
+    for _ in range(3):
+        someone_asks(person, "Which table?")
+    person.ok("question", "answer", "Q1", "The old one.")
+    person.ok("task", "cancel", "T2")
+    before = person.ok("question", "list", "--all", "--json").json
+    refused = person.sf("question", "answer", question, text)
+    assert (refused.code, refused.out) == (1, "")
+    assert words in refused.err
+    assert person.ok("question", "list", "--all", "--json").json == before
+
+
+def test_a_long_answer_from_a_file_with_control_characters_is_kept_and_shown_safely(
+    tmp_path: Path,
+) -> None:
+    person = someone_with_a_plan(tmp_path, "One")
+    someone_asks(person, "Which table?")
+    too_long = person.sf("question", "answer", "Q1", "-", stdin="x" * 200_000)
+    assert (too_long.code, "200,000 characters" in too_long.err) == (1, True)
+    assert person.sf("question", "answer", "Q1", "-", stdin="a\0b").code == 1
+    text = "first\n\x1b[31mred\x07"
+    assert person.ok("question", "answer", "Q1", "-", "--json", stdin=text).json["answer"] == text
+    assert "\x1b" not in person.ok("question", "show", "Q1").out

@@ -78,6 +78,18 @@ def test_a_finished_worker_frees_its_slot_when_its_process_has_ended(tmp_path: P
     assert subjects(project) == ["T1"]
 
 
+def test_no_session_is_started_for_a_task_while_the_last_one_lives(tmp_path: Path) -> None:
+    """Row 22 of the known defects: two sessions on one branch."""
+    project = a_project(tmp_path)
+    a_task(project)
+    worker = dispatched(project)
+    worker.hand_off()
+    assert project.task(worker.task_id).state is TaskState.OPEN
+    assert subjects(project) == []
+    worker.end()
+    assert subjects(project) == [worker.task_id]
+
+
 def test_reviews_come_before_new_work_and_have_slots_of_their_own(tmp_path: Path) -> None:
     project = a_project(tmp_path, config="checks: []\norchestrator: {maxConcurrent: 1}\n")
     a_merge_request(project, a_task(project))

@@ -22,12 +22,14 @@ LOOKING = {
     "dependency_tree",
     "why",
     "list_questions",
+    "get_question",
     "list_merge_requests",
     "get_merge_request",
     "show_changes",
     "list_sessions",
     "get_session",
     "fleet_status",
+    "cost",
     "read_log",
 }
 PLANNING = {
