@@ -73,6 +73,12 @@ class StaleLease(StoneforgeError):
     code = "stale_lease"
 
 
+class ContextFull(StoneforgeError):
+    """A session's context has no room left for anything but its handoff."""
+
+    code = "context_full"
+
+
 class NotAllowed(StoneforgeError):
     """The caller's role does not permit this."""
 

@@ -317,18 +317,8 @@ class Worktrees:
                     )
                 record = Record(branch=record.branch, base=base)
                 self._records.write(task_id, record)
-        note = self._note(found.branch, record.branch, found.operation)
+        note = advice(record.branch, found.branch, found.operation)
         return Worktree(path=path, branch=record.branch, base=record.base, note=note)
-
-    def _note(self, present: str | None, branch: str, operation: str) -> str:
-        if operation:
-            return f"A {operation} is under way in the worktree: finish or abort it first."
-        if present != branch:
-            where = f"on the branch {present}" if present else "on a detached HEAD"
-            return (
-                f"The worktree is {where}, not on {branch}: only what is on {branch} can be merged."
-            )
-        return ""
 
     def _add(
         self, path: Path, branch: str | None, *, base: Oid | None, checkout: bool = True
@@ -415,3 +405,13 @@ class Worktrees:
 
     def _beside(self, path: Path, why: str) -> Path:
         return path.with_name(f".{path.name}.{why}")
+
+
+def advice(branch: str, present: str | None, operation: str) -> str:
+    """Return what stands in the way in a worktree of `branch`; empty when nothing does."""
+    if operation:
+        return f"A {operation} is under way in the worktree: finish or abort it first."
+    if present != branch:
+        where = f"on the branch {present}" if present else "on a detached HEAD"
+        return f"The worktree is {where}, not on {branch}: only what is on {branch} can be merged."
+    return ""

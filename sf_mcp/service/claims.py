@@ -1,5 +1,6 @@
 """Claiming a task, working under its lease, and letting it go with or without an outcome."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sf_mcp.core.errors import AlreadyClaimed, InvalidInput, StaleLease, TaskNotReady
@@ -24,13 +25,11 @@ from sf_mcp.core.models import (
 from sf_mcp.core.states import QuestionEvent, QuestionState, TaskEvent, TaskState
 from sf_mcp.core.text import checked_text
 from sf_mcp.service import answers
+from sf_mcp.service.handing_off import Met, checked_criteria, checked_texts, criteria_met
 from sf_mcp.service.spending import is_spent, of_fleet, of_task
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import handoffs, late_work, leases, merge_requests, questions, sessions, tasks
-
-HANDOFF_FIELD_LIMIT = 20_000
-"""Characters per field of a handoff: five fields stay well inside a fresh session's context."""
 
 STUCK_OPTIONS = ("retry", "cancel")
 """What the question about a stuck task may be answered with."""
@@ -55,6 +54,9 @@ class Brief:
     attempt: int
     dependencies: list[Delivered]
     handoffs: list[Handoff]
+    """Newest first."""
+    met: list[Met]
+    """Acceptance criteria that earlier sessions say are met."""
     late_work: list[LateWork]
     """Newest first."""
     repair_notes: list[RepairNote]
@@ -139,12 +141,14 @@ class ClaimService:
         # Under the first lease ever there is nothing from before: no attempt, no word of one.
         is_first = lease.fence == 1
         asked = questions.open_of_task(tx.db, task.id)
+        earlier = [] if is_first else handoffs.of_task(tx.db, task.id)[::-1]
         return Brief(
             task=task,
             fence=lease.fence,
             attempt=1 if is_first else len(leases.attempts(tx.db, task.id)) + 1,
             dependencies=[_delivered(tx, other) for other in tasks.dependencies_of(tx.db, task.id)],
-            handoffs=[] if is_first else handoffs.of_task(tx.db, task.id)[::-1],
+            handoffs=earlier,
+            met=criteria_met(tx, earlier),
             late_work=[] if is_first else late_work.of_task(tx.db, task.id)[::-1],
             repair_notes=[] if is_first else merge_requests.repair_notes(tx.db, task.id)[::-1],
             answers=questions.answers_of_task(tx.db, task.id),
@@ -195,28 +199,26 @@ class ClaimService:
         next_step: str,
         commit: Oid | None,
         snapshot: Oid | None,
+        met: Sequence[int] = (),
         by_server: bool = False,
     ) -> TaskId:
         """Store the handoff, end the session's lease and open the task for a fresh session.
 
+        `met` names acceptance criteria that are met, from 1.
+
         Raises:
-            InvalidInput: a field that the successor cannot do without is empty, or too long.
+            InvalidInput: a field that the successor cannot do without is empty, or too long; or
+                there is no such criterion.
         """
-        texts = {
-            "progress": progress,
-            "remaining": remaining,
-            "decisions": decisions,
-            "pitfalls": pitfalls,
-            "next_step": next_step,
-        }
-        for name, text in texts.items():
-            texts[name] = checked_text(text, name, limit=HANDOFF_FIELD_LIMIT)
-        for name in ("progress", "remaining", "next_step"):
-            if not texts[name].strip():
-                raise InvalidInput(
-                    f"The handoff's {name} is empty; a fresh session knows only what you write.",
-                    remedy="Fill in progress, remaining and next_step and call again.",
-                )
+        texts = checked_texts(
+            {
+                "progress": progress,
+                "remaining": remaining,
+                "decisions": decisions,
+                "pitfalls": pitfalls,
+                "next_step": next_step,
+            }
+        )
         with self._workspace.write(caller) as tx:
             lease = require_lease(tx, caller, is_own_call=not by_server)
             handoffs.HANDOFFS.insert_numbered(
@@ -228,7 +230,7 @@ class ClaimService:
                     "commit": commit,
                     "snapshot": snapshot,
                     "by_server": by_server,
-                    "met": (),
+                    "met": checked_criteria(met, tasks.get(tx.db, lease.subject)),
                     "created_at": tx.now,
                 },
             )

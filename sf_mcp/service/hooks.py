@@ -10,12 +10,12 @@ from sf_mcp.core.identity import Caller
 from sf_mcp.core.models import QuestionId, Role, SessionId
 from sf_mcp.core.spending import Spending, Stage, refusal_to_go_on, request_to_wrap_up
 from sf_mcp.service import answers
+from sf_mcp.service.filling import ENDING_TOOLS, HANDOFF_TOOL, Fullness, fill_of
 from sf_mcp.service.sessions import SessionService
 from sf_mcp.service.spending import tightest
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import questions, sessions
 
-HANDOFF_TOOL = "write_handoff"
 LAST_TOOLS = (HANDOFF_TOOL, "request_merge")
 """What a worker may still call when its budget is nearly used up: that which ends its work."""
 SIGNS = ("PreToolUse", "PostToolUse", "Stop")
@@ -44,7 +44,7 @@ class HookService:
             case "PreToolUse":
                 return self._before_tool(caller, str(event.get("tool_name", "")))
             case "PostToolUse":
-                return self._after_tool(caller)
+                return self._after_tool(caller, str(event.get("tool_name", "")))
             case _:
                 return {}
 
@@ -68,25 +68,20 @@ class HookService:
 
     def _before_tool(self, caller: Caller, tool: str) -> dict[str, Any]:
         """Deny everything but the handoff to a worker whose context is nearly full."""
-        used, ask, restrict = self._fill(caller)
-        if used >= restrict and ask and not tool.endswith(HANDOFF_TOOL):
-            return _denied(
-                f"Your context is nearly full ({used:,} tokens). Call write_handoff now: "
-                "uncommitted files are kept, and a fresh session goes on from there."
-            )
+        fill = fill_of(self._workspace, caller)
+        if fill.stage is Fullness.RESTRICTED and not tool.endswith(HANDOFF_TOOL):
+            return _denied(fill.demand)
         spending = self._spending(caller)
         if spending is not None and spending.stage >= Stage.HELD and not tool.endswith(LAST_TOOLS):
             return _denied(refusal_to_go_on(spending))
         return {}
 
-    def _after_tool(self, caller: Caller) -> dict[str, Any]:
+    def _after_tool(self, caller: Caller, tool: str) -> dict[str, Any]:
         """Ask a worker for the handoff when the time has come."""
-        used, ask, _ = self._fill(caller)
-        if ask and used >= ask:
-            return _told(
-                f"Your context holds {used:,} tokens. Finish the step in hand, commit, and "
-                "call write_handoff; a fresh session goes on with the task."
-            )
+        if tool.rpartition("__")[2] in ENDING_TOOLS:
+            return {}
+        if request := fill_of(self._workspace, caller).request:
+            return _told(request)
         spending = self._spending(caller)
         if spending is not None and spending.stage >= Stage.WARNED:
             return _told(request_to_wrap_up(spending))
@@ -101,16 +96,6 @@ class HookService:
             return None
         with self._workspace.read() as tx:
             return tightest(tx, sessions.get(tx.db, caller.session_id), budget)
-
-    def _fill(self, caller: Caller) -> tuple[int, int, int]:
-        """Return the tokens used, and where the handoff is asked for and insisted on (0: never)."""
-        if caller.role is not Role.WORKER or caller.session_id is None:
-            return 0, 0, 0
-        with self._workspace.read() as tx:
-            session = sessions.get(tx.db, caller.session_id)
-        worker = self._workspace.settings.agents.worker
-        thresholds = worker.handoff_thresholds(session.context_window or worker.max_session_tokens)
-        return session.context_tokens, thresholds.ask, thresholds.restrict
 
 
 def _denied(reason: str) -> dict[str, Any]:

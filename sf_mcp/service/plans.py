@@ -20,6 +20,7 @@ from sf_mcp.service.drafts import (
     resolved_dependencies,
 )
 from sf_mcp.service.endings import ask_about_blocked, cancel, forget_if_unblocked, retry
+from sf_mcp.service.handing_off import renumber
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import leases, plans, tasks
@@ -275,7 +276,8 @@ class PlanService:
             if description is not None:
                 changes["description"] = checked_text(description, "description")
             if acceptance is not None:
-                changes["acceptance"] = checked_acceptance(acceptance)
+                changes["acceptance"] = criteria = checked_acceptance(acceptance)
+                renumber(tx, found, criteria)
             if priority is not None:
                 changes["priority"] = checked_priority(priority)
             if estimate_minutes is not None:

@@ -58,16 +58,17 @@ class SnapshotService:
             self.keep_late_work(task_id)
             return self._worktrees.snapshot(task_id, reason, session)
 
-    def try_to_take(self, task_id: TaskId, reason: str, session: str = "") -> None:
+    def try_to_take(self, task_id: TaskId, reason: str, session: str = "") -> Oid | None:
         """Take one, but let a session's end be recorded without: the files stay where they are."""
         try:
-            self.take(task_id, reason, session)
+            return self.take(task_id, reason, session)
         except (StoneforgeError, OSError) as error:
             logger.warning("No snapshot of %s (%s): %s", task_id, reason, error)
             with self._workspace.write(SERVER) as tx:
                 tx.event(
                     "snapshot_failed", task_id, reason=reason, detail=one_line(str(error), 300)
                 )
+            return None
 
     # -- late commits ------------------------------------------------------------------------------
 

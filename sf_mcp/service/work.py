@@ -5,6 +5,7 @@ that own the state, each of which checks the lease once more.
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -13,6 +14,7 @@ from pathlib import Path
 from sf_mcp import process
 from sf_mcp.core.errors import ConfigInvalid, StaleLease, StoneforgeError
 from sf_mcp.core.identity import SERVER, Caller
+from sf_mcp.core.last_words import last_words
 from sf_mcp.core.models import (
     EndKind,
     Lease,
@@ -27,18 +29,23 @@ from sf_mcp.core.states import TASK_ENDS
 from sf_mcp.git.guard import session_git_environment
 from sf_mcp.git.identity import Identity, identity
 from sf_mcp.git.worktrees import Worktree, Worktrees
+from sf_mcp.service.branch_state import BranchState, branch_state
 from sf_mcp.service.budgets import spent_by
 from sf_mcp.service.claims import Brief, ClaimService
 from sf_mcp.service.dispatch import Place
+from sf_mcp.service.handing_off import criteria_met, in_its_place
 from sf_mcp.service.requests import RequestService
 from sf_mcp.service.sessions import SessionService
 from sf_mcp.service.snapshots import SnapshotService
 from sf_mcp.service.target import TargetService
 from sf_mcp.service.turns import TurnVerdict
 from sf_mcp.service.workspace import Workspace
-from sf_mcp.store import leases, merge_requests, questions, sessions, tasks
+from sf_mcp.store import handoffs, late_work, leases, merge_requests, questions, sessions, tasks
 
 logger = logging.getLogger(__name__)
+
+LOG_END_BYTES = 1_000_000
+"""Of a session's log, enough for its last words."""
 
 
 WITH_A_CAUSE_OF_ITS_OWN = frozenset(
@@ -160,8 +167,26 @@ class WorkService:
         """Snapshot the caller's worktree and return where the work stands."""
         task = self._claims.held_task(caller)
         kept = self._snapshots.take(task.id, f"handoff of {caller.name}", caller.session_id or "")
-        head = self._forge.head_of(f"refs/heads/{task.branch}") if task.branch else None
-        return HandoffFacts(commit=head, snapshot=kept)
+        if kept is None and (state := self.branch_state(task)):
+            # What is not committed was kept before, at a turn's end, and has not changed since.
+            kept = state.kept
+        return HandoffFacts(commit=self._head_of(task), snapshot=kept)
+
+    def branch_state(self, task: Task) -> BranchState | None:
+        """Return where the work on the task stands; None when there is nothing to look at."""
+        found = self._worktrees.find(task.id)
+        if found is None:
+            return None
+        with self._workspace.read() as tx:
+            late = {one.commit for one in late_work.of_task(tx.db, task.id)}
+        try:
+            return branch_state(self._forge, found, task.id, late)
+        except (StoneforgeError, OSError) as error:
+            logger.warning("The worktree of %s cannot be read: %s", task.id, error)
+            return None
+
+    def _head_of(self, task: Task) -> Oid | None:
+        return self._forge.head_of(f"refs/heads/{task.branch}") if task.branch else None
 
     # -- turns and ends ----------------------------------------------------------------------------
 
@@ -200,9 +225,9 @@ class WorkService:
         with self._workspace.read() as tx:
             session = sessions.get(tx.db, session_id)
             lease = leases.live_of(tx.db, session.id)
-            task = tasks.get(tx.db, lease.subject) if lease else None
-        if lease is None or task is None or session.role is not Role.WORKER:
-            return self._end_of(session.id)
+            if lease is None or session.role is not Role.WORKER:
+                return self._end_of(session.id)
+            task = tasks.get(tx.db, lease.subject)
         pitfall = "The session's context was full before it wrote a handoff."
         if self._write_handoff(session, task, "context full", pitfall):
             return EndKind.CONTEXT_FULL
@@ -229,24 +254,25 @@ class WorkService:
             return True
 
     def _write_handoff(self, session: Session, task: Task, reason: str, pitfall: str) -> bool:
-        """Write a worker's handoff from what git holds; False when its work had ended by then."""
+        """Write a worker's handoff from git and its log; False when its work had ended by then."""
+        with self._workspace.read() as tx:
+            earlier = handoffs.of_task(tx.db, task.id)[::-1]
+            met = [one.number for one in criteria_met(tx, earlier)]
+        kept = self._snapshots.try_to_take(task.id, reason, session.id)
+        state = self.branch_state(task)
+        said = last_words(_end_of_log(session.log_path))
+        account = in_its_place(task, state, said, met=met, because=pitfall)
         worker = Caller(role=Role.WORKER, name=session.name, session_id=session.id)
-        kept = self._snapshots.take(task.id, reason, session.id)
-        head = self._forge.head_of(f"refs/heads/{task.branch}") if task.branch else None
-        commits = self._forge.log_between(task.base, head) if head and task.base else ()
-        done = "\n".join(f"{entry.commit[:12]} {entry.subject}" for entry in commits[:30])
         try:
             self._claims.record_handoff(
                 worker,
-                progress=f"Commits on {task.branch}:\n{done}" if done else "Nothing was committed.",
-                remaining="It did not say; compare the acceptance criteria with the branch.",
+                progress=account.progress,
+                remaining=account.remaining,
                 decisions="",
-                pitfalls=f"{pitfall} Its last words: {session.last_line}",
-                next_step="Read the branch's log and diff"
-                + (f", and the uncommitted files in snapshot {kept}" if kept else "")
-                + ", then go on with the first unmet criterion.",
-                commit=head,
-                snapshot=kept,
+                pitfalls=account.pitfalls,
+                next_step=account.next_step,
+                commit=self._head_of(task),
+                snapshot=kept or (state.kept if state else None),
                 by_server=True,
             )
         except StaleLease:
@@ -306,6 +332,16 @@ class WorkService:
             except (StoneforgeError, OSError) as error:
                 # Of no consequence but for the space it takes; tried again later.
                 logger.warning("The worktree of %s stays for now: %s", task.id, error)
+
+
+def _end_of_log(path: str) -> list[bytes]:
+    """Return the last lines of a session's log; none when it cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_END_BYTES))
+            return file.read().splitlines()
+    except OSError:
+        return []
 
 
 def _in_worktree(brief: Brief, worktree: Worktree) -> tuple[Brief, Path]:

@@ -6,7 +6,6 @@ from pydantic import BaseModel, Field
 
 from sf_mcp.core.models import Handoff, LateWork, Question, Task
 from sf_mcp.core.why import Why
-from sf_mcp.service.claims import Brief
 from sf_mcp.service.queries import TaskView
 from sf_mcp.tools.fitting import clipped, fitted, how_many_fit, page_of
 
@@ -95,8 +94,8 @@ def _whole_text(view: TaskView) -> str:
     criteria = "\n".join(f"- {criterion}" for criterion in view.task.acceptance)
     sections = [
         ("Acceptance criteria", [criteria] if criteria else []),
-        ("Handoff", [_handoff_text(handoff) for handoff in view.handoffs[::-1]]),
-        ("Late work", [_late_text(late) for late in view.late_work[::-1]]),
+        ("Handoff", [handoff_text(handoff) for handoff in view.handoffs[::-1]]),
+        ("Late work", [late_text(late) for late in view.late_work[::-1]]),
         ("Repair note", [f"{note.reason}\n{note.detail}" for note in view.repair_notes[::-1]]),
         ("Answer", [f"{asked}\n→ {answer}" for asked, answer in view.answers[::-1]]),
         ("Merge summary", [view.summary] if view.summary else []),
@@ -106,19 +105,23 @@ def _whole_text(view: TaskView) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _handoff_text(handoff: Handoff) -> str:
+def handoff_text(handoff: Handoff) -> str:
+    """Return all of a handoff."""
+    met = ", ".join(map(str, handoff.met))
     lines = [
         f"Progress: {handoff.progress}",
         f"Remaining: {handoff.remaining}",
         f"Decisions: {handoff.decisions}" if handoff.decisions else "",
         f"Pitfalls: {handoff.pitfalls}" if handoff.pitfalls else "",
         f"Next step: {handoff.next_step}",
+        f"Criteria it says are met: {met}" if met else "",
         f"Snapshot of uncommitted files: {handoff.snapshot}" if handoff.snapshot else "",
     ]
     return "\n".join(line for line in lines if line)
 
 
-def _late_text(late: LateWork) -> str:
+def late_text(late: LateWork) -> str:
+    """Return what there is of late work, and how to take it over."""
     short = late.commit[:12]
     return (
         f"{clipped(late.subject, TITLE_CHARACTERS)} (snapshot {late.snapshot}; files: "
@@ -140,80 +143,6 @@ class WhyResult(BaseModel):
         """Return the answer as a tool result."""
         result = cls(sentence=why.sentence, facts=why.facts, next_step=why.next_step)
         return fitted(result, note="Shortened.")
-
-
-class DeliveredLine(BaseModel):
-    """What a dependency brought in."""
-
-    task: str
-    title: str
-    commit: str
-    summary: str
-
-
-class BriefResult(BaseModel):
-    """Everything you need for the task."""
-
-    task: str
-    title: str
-    description: str
-    acceptance: list[str] = Field(description="All must hold before request_merge.")
-    attempt: int = Field(description="1 for the first session on this task.")
-    delivered: list[DeliveredLine] = Field(description="What the tasks before it brought in.")
-    handoffs: list[str] = Field(description="From earlier sessions, newest first.")
-    late_work: list[str] = Field(
-        description="Commits of sessions that had lost the task; on no branch, newest first."
-    )
-    repair_notes: list[str] = Field(description="Why it was sent back, newest first: mend these.")
-    answers: list[str] = Field(description="Questions already answered.")
-    open_question: str = Field(
-        default="", description="Asked on this task and not answered yet: you will be told."
-    )
-    worktree: str
-    branch: str
-    base: str = Field(description="The target's commit that the branch started from.")
-    checks: list[str] = Field(description="Must pass on your work merged with the target.")
-    neighbours: list[str] = Field(description="Live tasks that declare the same files.")
-    tokens_left: int = Field(description="Context left before a handoff is due; 0: not known yet.")
-    note: str = ""
-
-    @classmethod
-    def of(cls, brief: Brief, worktree: str, checks: Sequence[str]) -> "BriefResult":
-        """Return the brief, its long texts shortened."""
-        task = brief.task
-        return fitted(
-            cls(
-                task=task.id,
-                title=task.title,
-                description=task.description,
-                acceptance=list(task.acceptance),
-                attempt=brief.attempt,
-                delivered=[
-                    DeliveredLine(
-                        task=line.task_id,
-                        title=clipped(line.title, TITLE_CHARACTERS),
-                        commit=(line.commit or "")[:12],
-                        summary=clipped(line.summary, 500),
-                    )
-                    for line in brief.dependencies
-                ][:MOST_NAMED],
-                handoffs=[_handoff_text(handoff) for handoff in brief.handoffs][:5],
-                late_work=[_late_text(late) for late in brief.late_work][:5],
-                repair_notes=[
-                    f"{note.reason}\n{note.detail}".strip() for note in brief.repair_notes
-                ][:5],
-                answers=[f"{question} → {answer}" for question, answer in brief.answers][-10:],
-                open_question=brief.open_question,
-                worktree=worktree,
-                branch=task.branch or "",
-                base=(task.base or "")[:12],
-                checks=[clipped(check, 300) for check in checks],
-                neighbours=[f"{other}: {title}" for other, title in brief.neighbours][:10],
-                tokens_left=brief.tokens_left,
-            ),
-            note=f"Shortened: get_task('{task.id}') has all of it, page by page.",
-            keep=("worktree",),
-        )
 
 
 class EarlierAnswer(BaseModel):

@@ -1,12 +1,14 @@
 """One MCP server per role: its tools and its instructions."""
 
 import logging
+from typing import Any
 
 from mcp.server.mcpserver import MCPServer
 
 from sf_mcp.core.models import Role
 from sf_mcp.tools import director, planning, reading, shared, steward, worker
 from sf_mcp.tools.boundary import Boundary
+from sf_mcp.tools.full_context import WorkerServer
 
 COMMON = (
     "Stoneforge runs a fleet of sessions on one git repository. The server owns plans, tasks, "
@@ -34,10 +36,13 @@ def make_server(role: Role, boundary: Boundary) -> MCPServer[None]:
     """Return the MCP server of one role with exactly that role's tools."""
     # At INFO the SDK tells of every request.
     logging.getLogger("mcp").setLevel(logging.WARNING)
-    server: MCPServer[None] = MCPServer(
-        name=f"stoneforge-{role.value}",
-        log_level="WARNING",
-        instructions=INSTRUCTIONS[role],
+    options: dict[str, Any] = {
+        "name": f"stoneforge-{role.value}",
+        "log_level": "WARNING",
+        "instructions": INSTRUCTIONS[role],
+    }
+    server: MCPServer[None] = (
+        WorkerServer(boundary, **options) if role is Role.WORKER else MCPServer(**options)
     )
     shared.register(server, boundary)
     match role:

@@ -11,10 +11,10 @@ from sf_mcp.core.states import QuestionState
 from sf_mcp.service.branches import MergeFacts
 from sf_mcp.service.claims import Brief
 from sf_mcp.tools.boundary import Boundary, tool_use_id
+from sf_mcp.tools.brief import BriefResult
 from sf_mcp.tools.fitting import fitted
 from sf_mcp.tools.results import (
     AnswerResult,
-    BriefResult,
     CheckLine,
     CheckReport,
     ConflictLine,
@@ -47,7 +47,10 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
         brief, place, checks = await boundary.ask_briefly(claim)
         if place is None:
             brief, place = await boundary.ask(lambda: services.work.prepare(brief), slow=True)
-        return BriefResult.of(brief, str(place), checks)
+        state = None
+        if brief.fence > 1:  # under the first claim ever there is nothing from before
+            state = await boundary.ask(lambda: services.work.branch_state(brief.task), slow=True)
+        return BriefResult.of(brief, str(place), checks, state)
 
     @server.tool(annotations=CHANGES)
     async def report_progress(
@@ -73,6 +76,9 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
         next_step: Annotated[str, Field(description="The very next thing to do.")],
         decisions: Annotated[str, Field(description="What you decided and why.")] = "",
         pitfalls: Annotated[str, Field(description="What did not work.")] = "",
+        criteria_met: Annotated[
+            list[int] | None, Field(description="Acceptance criteria that hold now, from 1.")
+        ] = None,
     ) -> Done:
         """Hand the task to a fresh session. Uncommitted files are kept. Ends your work on it."""
         caller = boundary.caller()
@@ -83,6 +89,7 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
             "pitfalls": pitfalls,
             "next_step": next_step,
         }
+        met = criteria_met or []
 
         def record(facts: Any) -> Done:
             task = services.claims.record_handoff(
@@ -92,6 +99,7 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
                 decisions=decisions,
                 pitfalls=pitfalls,
                 next_step=next_step,
+                met=met,
                 commit=facts.commit,
                 snapshot=facts.snapshot,
             )
@@ -102,7 +110,7 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
             "write_handoff",
             Done,
             record,
-            request=texts,
+            request={**texts, "criteria_met": met},
             prepare=lambda: services.work.handoff_facts(caller),
         )
 

@@ -145,6 +145,12 @@ def test_above_the_second_threshold_only_the_handoff_is_allowed(server: Served) 
     assert _hook(worker, server, "PreToolUse", tool_name="Bash") == {}
 
 
+def test_after_the_handoff_nothing_more_is_asked(server: Served) -> None:
+    worker = _a_worker(server)
+    worker.hear(tokens=RESTRICT)
+    assert _hook(worker, server, "PostToolUse", tool_name=HANDOFF) == {}
+
+
 @pytest.mark.parametrize("role", [Role.STEWARD, Role.DIRECTOR])
 def test_only_workers_hand_off(server: Served, role: Role) -> None:
     session = a_session_of(server.project, role)
