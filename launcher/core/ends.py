@@ -23,6 +23,18 @@ PARKS_FLEET = frozenset({EndKind.USAGE_LIMIT, EndKind.OVERLOADED})
 STOPS_FLEET = frozenset({EndKind.AUTHENTICATION, EndKind.BAD_CONFIGURATION})
 """The next session would end the same way until a person has done something."""
 
+OUTSIDE_ENDS = frozenset(
+    {
+        EndKind.AUTHENTICATION,
+        EndKind.BAD_CONFIGURATION,
+        EndKind.USAGE_LIMIT,
+        EndKind.OVERLOADED,
+        EndKind.CONTEXT_FULL,
+        EndKind.OVER_BUDGET,
+    }
+)
+"""What ends a session at its turn's end without asking the server: the next would end so too."""
+
 SENTENCE_CHARACTERS = 400
 
 

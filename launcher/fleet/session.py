@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 
 from launcher.core.command_line import MCP_SERVER_NAME
-from launcher.core.ends import End, Ending, classify
+from launcher.core.ends import OUTSIDE_ENDS, End, Ending, classify
 from launcher.core.observation import Observation, fold
 from launcher.core.stream import Event, interrupt, parse_line, user_message
 from launcher.fleet.child import Child
@@ -42,18 +42,6 @@ RENEWALS = 3
 """Reports in the time of one lease: two may be lost."""
 LONG_LINE_BYTES = 200_000
 """Longer lines are parsed in a thread: the loop serves other sessions meanwhile."""
-
-OUTSIDE_ENDS = frozenset(
-    {
-        EndKind.AUTHENTICATION,
-        EndKind.BAD_CONFIGURATION,
-        EndKind.USAGE_LIMIT,
-        EndKind.OVERLOADED,
-        EndKind.CONTEXT_FULL,
-        EndKind.OVER_BUDGET,
-    }
-)
-"""What ends a session at its turn's end without asking the server: the next would end so too."""
 
 
 @dataclass(frozen=True, slots=True)
