@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from sf_mcp.core.identity import PERSON, SERVER, Caller
+from sf_mcp.core.interrupted import OpenCall, Trace
 from sf_mcp.core.layout import Layout
 from sf_mcp.core.models import (
     EndKind,
@@ -39,6 +40,7 @@ from sf_mcp.git.forge import make_forge
 from sf_mcp.git.repository import Repository
 from sf_mcp.service import Services
 from sf_mcp.service.drafts import TaskDraft
+from sf_mcp.service.sessions import NO_TRACE
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import leases, merge_requests, plans, questions, sessions, tasks
 
@@ -214,11 +216,21 @@ class Worker:
         assert asked.question is not None
         return asked.question
 
-    def end(self, kind: EndKind = EndKind.DONE, detail: str = "", resets_at: str = "") -> Session:
+    def end(
+        self,
+        kind: EndKind = EndKind.DONE,
+        detail: str = "",
+        resets_at: str = "",
+        trace: Trace = NO_TRACE,
+    ) -> Session:
         """Report the end of the process, as the launcher does."""
         return self.project.services.work.session_ended(
-            PERSON, self.session.id, kind=kind, detail=detail, resets_at=resets_at
+            PERSON, self.session.id, kind=kind, detail=detail, resets_at=resets_at, trace=trace
         )
+
+    def crash(self, kind: EndKind = EndKind.KILLED, *open_calls: OpenCall) -> Session:
+        """Report the end of a process whose conversation can be resumed."""
+        return self.end(kind, "signal SIGKILL", trace=Trace(is_resumable=True, open=open_calls))
 
     def hear(self, *, is_turn_active: bool = True, cost_usd: float = 0, tokens: int = 0) -> Session:
         """Report a line of the stream, as the launcher does."""

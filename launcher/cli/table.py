@@ -139,7 +139,7 @@ def _sessions(overview: Overview, now: datetime) -> RenderableType:
             Text(state),
             Text(_ago(now - datetime.fromisoformat(one["heard_at"]))),
             Text(fill),
-            Text(str(one["last_line"])),
+            Text(str(one["note"] or one["last_line"])),
         )
     return table
 

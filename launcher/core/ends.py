@@ -66,8 +66,6 @@ class End:
     """What happened and what to do next, for people."""
     resets_at: datetime | None = None
     """When a usage limit ends, if that was said."""
-    is_conversation_lost: bool = False
-    """It cannot be resumed; the next one must be a new session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,6 @@ class _Row:
     kind: EndKind
     sentence: str
     """`{detail}` is the client's own words, `{status}` the API's, `{exit}` the process's end."""
-    is_conversation_lost: bool = False
 
 
 def _error(*names: str) -> Callable[[Ending], bool]:
@@ -159,15 +156,13 @@ TABLE: tuple[_Row, ...] = (
     # The client refused to start.
     _Row(
         _complains(r"No conversation found"),
-        EndKind.FAILED_TO_START,
+        EndKind.CONVERSATION_LOST,
         "The conversation to resume is gone ({detail}). A new session takes over.",
-        is_conversation_lost=True,
     ),
     _Row(
         _complains(r"is already in use"),
-        EndKind.FAILED_TO_START,
+        EndKind.CONVERSATION_LOST,
         "The session id is taken ({detail}). A new session takes over.",
-        is_conversation_lost=True,
     ),
     _Row(
         _complains(
@@ -232,7 +227,6 @@ def classify(seen: Ending, *, now: datetime, local_zone: tzinfo = UTC) -> End:
             exit=_exit(seen),
         ),
         resets_at=_resets_at(seen, now, local_zone) if row.kind is EndKind.USAGE_LIMIT else None,
-        is_conversation_lost=row.is_conversation_lost,
     )
 
 

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -24,8 +25,8 @@ logger = logging.getLogger(__name__)
 CHUNK_BYTES = 1 << 18
 SEND_SECONDS = 10.0
 """For a client to take a message off its pipe; it reads all the time, so this is generous."""
-LOOK_SECONDS = 0.5
-"""How often a silent process is looked at, to see whether it still lives."""
+LOOK_SECONDS = 0.2
+"""How often a silent process is looked at where the system does not tell of its end (macOS)."""
 FIRST_WAIT_SECONDS = 0.002
 LONGEST_WAIT_SECONDS = 0.05
 ERROR_TAIL_BYTES = 8_000
@@ -48,6 +49,7 @@ class Child:
         self._is_group_gone = False
         self.started = started
         """The kernel's start time, to tell it from a later process with the same pid."""
+        self._end = _end_of(popen.pid)
         os.set_blocking(self._stdin.fileno(), False)
         os.set_blocking(self._stdout.fileno(), False)
 
@@ -67,7 +69,9 @@ class Child:
         log.parent.mkdir(parents=True, exist_ok=True)
         errors = log.with_suffix(".stderr")
         with contextlib.ExitStack() as stack:
-            output = stack.enter_context(log.open("ab", buffering=0))
+            output = stack.enter_context(log.open("a+b", buffering=0))
+            if _is_cut(output):
+                output.write(b"\n")
             with errors.open("wb") as complaints:
                 popen = process.spawn(
                     argv,
@@ -133,12 +137,26 @@ class Child:
             except BlockingIOError:
                 if has_ended:
                     return
-                with anyio.move_on_after(LOOK_SECONDS):
-                    await anyio.wait_readable(self._stdout)
+                await self._wait_for_word_or_end()
                 continue
             if not chunk:
                 return
             yield chunk
+
+    async def _wait_for_word_or_end(self) -> None:
+        """Wait until there is output, or the process has ended with its pipe held by another."""
+        if self._end is None:
+            with anyio.move_on_after(LOOK_SECONDS):
+                await anyio.wait_readable(self._stdout)
+            return
+
+        async def wait_for(readable: IO[bytes] | int) -> None:
+            await anyio.wait_readable(readable)
+            group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait_for, self._stdout)
+            group.start_soon(wait_for, self._end)
 
     def _keep(self, chunk: bytes) -> None:
         if self._log is None:
@@ -155,6 +173,8 @@ class Child:
         """Wait for its end at most so long; return its exit code, None if it still runs."""
         step = FIRST_WAIT_SECONDS
         with anyio.move_on_after(seconds):
+            if self._end is not None and self._popen.poll() is None:
+                await _readable_copy(self._end)
             while self._popen.poll() is None:
                 await anyio.sleep(step)
                 step = min(step * 2, LONGEST_WAIT_SECONDS)
@@ -174,6 +194,9 @@ class Child:
         """Close the pipes and the log; the group has been ended, and nobody reads any more."""
         self.close_input()
         self._stdout.close()
+        if self._end is not None:
+            os.close(self._end)
+            self._end = None
         if self._log is not None:
             self._log.close()
 
@@ -192,3 +215,31 @@ class Child:
                 return file.read().decode("utf-8", "replace")
         except OSError:
             return ""
+
+
+def _is_cut(log: IO[bytes]) -> bool:
+    """Return whether the process before was ended in the middle of a line."""
+    if log.seek(0, os.SEEK_END) == 0:
+        return False
+    log.seek(-1, os.SEEK_END)
+    return log.read(1) != b"\n"
+
+
+async def _readable_copy(file: int) -> None:
+    """Wait for a file that another task may be waiting for too, which one number does not allow."""
+    copy = os.dup(file)
+    try:
+        await anyio.wait_readable(copy)
+    finally:
+        os.close(copy)
+
+
+def _end_of(pid: int) -> int | None:
+    """Return a file that is readable once the process has ended; None where there is none."""
+    if sys.platform != "linux":
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:  # an old kernel, or a sandbox that forbids it
+        logger.info("the end of process %s is looked for: %s", pid, error)
+        return None

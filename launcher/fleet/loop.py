@@ -17,6 +17,7 @@ from launcher.core.ends import PARKS_FLEET, End
 from launcher.core.restarts import fleet_pause
 from launcher.fleet.family import end_family
 from launcher.fleet.orders import Order, Recorded, recorded
+from launcher.fleet.remains import trace_in
 from launcher.fleet.server import UNABLE, Say, Server
 from launcher.fleet.session import GRACE_SECONDS, Session
 from launcher.fleet.starting import Surroundings
@@ -24,6 +25,7 @@ from sf_mcp import process
 from sf_mcp.client import Refused
 from sf_mcp.clock import utc_now
 from sf_mcp.core.account import account_key
+from sf_mcp.core.encoding import to_json
 from sf_mcp.core.errors import ServerUnreachable, StoneforgeError
 from sf_mcp.core.layout import Layout
 from sf_mcp.core.models import EndKind, SessionId
@@ -181,7 +183,9 @@ class Fleet:
         try:
             await self._report_end(session, end)
         finally:
-            del self._sessions[session.order.session_id]
+            # The server may have answered with the order to resume this very session.
+            if self._sessions.get(session.order.session_id) is session:
+                del self._sessions[session.order.session_id]
             self.on_change()
 
     async def _report_end(self, session: Session, end: End) -> None:
@@ -205,6 +209,7 @@ class Fleet:
                 kind=end.kind.value,
                 detail=end.sentence,
                 resets_at=resets_at,
+                trace=to_json(session.trace),
             )
         except StoneforgeError as error:
             # It becomes a stray, and its end is reported later or by the next launcher.
@@ -236,6 +241,7 @@ class Fleet:
                 session_id=stray.session_id,
                 kind=EndKind.STOPPED.value,
                 detail=reason,
+                trace=to_json(await anyio.to_thread.run_sync(trace_in, stray.log_path)),
             )
         except (Refused, ServerUnreachable) as error:
             self._say("report_failed", f"The end of {stray.name} is not recorded yet: {error}")

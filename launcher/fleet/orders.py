@@ -63,6 +63,7 @@ class Recorded:
     name: str
     pid: int
     process_started: str
+    log_path: str
 
 
 def directives(value: Any) -> Directives:
@@ -105,4 +106,5 @@ def recorded(value: Any) -> Recorded:
         name=value["name"],
         pid=int(value["pid"] or 0),
         process_started=value["process_started"],
+        log_path=value["log_path"],
     )

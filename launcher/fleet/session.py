@@ -14,6 +14,7 @@ from enum import StrEnum, auto
 import anyio
 import anyio.to_thread
 
+from launcher.core.calls import Calls
 from launcher.core.command_line import MCP_SERVER_NAME
 from launcher.core.ends import OUTSIDE_ENDS, End, Ending, classify
 from launcher.core.observation import Observation, fold
@@ -26,6 +27,7 @@ from launcher.fleet.report import Report
 from launcher.fleet.starting import Surroundings, log_path, not_started, start_client
 from sf_mcp.clock import utc_now
 from sf_mcp.core.errors import StoneforgeError
+from sf_mcp.core.interrupted import Trace
 from sf_mcp.core.models import EndKind, Role
 
 logger = logging.getLogger(__name__)
@@ -69,6 +71,7 @@ class Session:
         """Carry out `order`; nothing is started yet."""
         self.order = order
         self.seen = Observation()
+        self._calls = Calls()
         self._around = around
         self._server = around.server
         self._child: Child | None = None
@@ -111,6 +114,11 @@ class Session:
     def is_turn_active(self) -> bool:
         """Whether it works on something."""
         return self._expects_turn or self.seen.is_turn_active
+
+    @property
+    def trace(self) -> Trace:
+        """What the server is to know of its process once that has ended."""
+        return self._calls.trace(is_resumable=self._calls.has_begun or self.order.is_resume)
 
     def stop(self, kind: EndKind, reason: str) -> None:
         """Ask it to end: its turn is interrupted, its files are kept. The first request counts."""
@@ -186,6 +194,7 @@ class Session:
             turns = self.seen.turns_ended
             self.seen = fold(self.seen, event)
             self._gauge.hear(event)
+            self._calls.take(event)
             if self.seen.turns_ended > turns:
                 self._expects_turn = False
             self._heard_at = anyio.current_time()

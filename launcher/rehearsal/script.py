@@ -82,6 +82,8 @@ class Step(_Model):
     tools: tuple[ToolCall, ...] = ()
     expect: Pattern = ""
     """Must be found in what came since the last answer; else the step counts as a miss."""
+    unless: Pattern = ""
+    """Found in what came since the last answer, it has the step left out: it is done already."""
     fill: int | None = Field(default=None, ge=1)
     """The tokens of the whole prompt, as usage reports them."""
     usage: dict[str, Any] = Field(default_factory=dict)
@@ -104,6 +106,9 @@ class Step(_Model):
     """Where in the answer the connection is dropped."""
     times: int = Field(default=1, ge=1)
     """How often `error`, `hang` or `cut` happens; then the step's own answer follows, if any."""
+
+    def is_done(self, newest: str) -> bool:
+        return bool(self.unless) and re.search(self.unless, newest, re.DOTALL) is not None
 
     @property
     def has_fault(self) -> bool:
@@ -180,6 +185,8 @@ class Prompter:
             return None
         if not place.said <= request.settled_calls:
             place.number, place.faults, place.said = place.number - 1, 0, frozenset()
+        while (done := place.steps[place.number :][:1]) and done[0].is_done(request.newest):
+            place.number, place.faults = place.number + 1, 0
         number = place.number
         step = place.steps[number] if number < len(place.steps) else None
         return Turn(

@@ -92,5 +92,5 @@ def _session(session: Any, at: str) -> tuple[object, ...]:
         full,
         f"${session['cost_usd']:.2f}",
         f"{max(int(heard.total_seconds()), 0)} s ago",
-        session["title"],
+        session["note"] or session["title"],
     )

@@ -1,7 +1,7 @@
 """`sf session`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,7 +20,7 @@ def list_(
     all_: Annotated[bool, typer.Option("--all", help="Also those that have ended.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the sessions that run or are parked."""
+    """List the sessions that run, are parked or wait to be resumed."""
     sessions = api.call("list_sessions", all=all_)
     if as_json:
         print_json(sessions)
@@ -33,7 +33,7 @@ def list_(
             (
                 session["name"],
                 session["role"],
-                session["end"] or session["state"],
+                _state(session),
                 session["subject"],
                 session["model"],
                 f"${session['cost_usd']:.2f}",
@@ -42,6 +42,13 @@ def list_(
             for session in sessions
         ],
     )
+
+
+def _state(session: Any) -> str:
+    end = session["end"]
+    if session["state"] == "backoff":
+        return f"backoff ({end})".replace("_", " ")
+    return end or session["state"]
 
 
 @app.command(epilog=example("sf session log worker-1", "sf session log worker-1 --json"))

@@ -4,7 +4,8 @@ Rule 1: a lease is held until it is *ended*, not until its time is up. Time only
 server may end it, so a clock that jumps can neither revive a lease nor make a second one.
 Rule 2: every grant raises the subject's fencing token, and a write with an older one is refused
 (M. Kleppmann, "How to do distributed locking", 2016). The token decides, not the clock.
-Rule 3: a renewal never shortens a lease, whatever the clock did.
+Rule 3: a renewal never shortens a lease, whatever the clock did. Only who has seen that the clock
+was put back, or that everybody slept, sets it anew.
 """
 
 from dataclasses import replace
@@ -19,6 +20,11 @@ KEPT = "Your work is kept on the branch; stop working on this task."
 def is_live(lease: Lease, now: datetime) -> bool:
     """Say whether the lease is held and its time is not up."""
     return lease.ended_at is None and now < lease.expires_at
+
+
+def is_over(began: datetime, wait: timedelta, now: datetime) -> bool:
+    """Say whether a wait is over; one that began in the future is: the clock was put back since."""
+    return began > now or began + wait <= now
 
 
 def grant(
@@ -84,6 +90,11 @@ def renew(lease: Lease, *, now: datetime, duration: timedelta) -> Lease:
             f"The lease on {lease.subject} cannot be renewed: {_how_it_ended(lease)}.", remedy=KEPT
         )
     return replace(lease, expires_at=max(lease.expires_at, now + duration))
+
+
+def set_anew(lease: Lease, *, now: datetime, duration: timedelta) -> Lease:
+    """Return a live lease with exactly `duration` from `now` left, whatever it had."""
+    return replace(lease, expires_at=now + duration)
 
 
 def end(lease: Lease, kind: EndKind, *, now: datetime, detail: str = "") -> Lease:

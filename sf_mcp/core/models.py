@@ -56,6 +56,8 @@ class EndKind(StrEnum):
     BAD_CONFIGURATION = "bad_configuration"
     OVER_BUDGET = "over_budget"
     FAILED_TO_START = "failed_to_start"
+    CONVERSATION_LOST = "conversation_lost"
+    """It could not be resumed: the client has no such conversation, or another has its id."""
 
 
 FAILURES = frozenset(
@@ -150,6 +152,8 @@ class Session:
     end_detail: str
     starts: int
     """How many processes it has had; each resume is one more."""
+    interrupted: tuple[str, ...]
+    """The calls that its last process did not see the end of, each with what came of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,8 @@ class SessionLine:
     subject: str
     title: str
     state: SessionState
+    note: str
+    """For one that waits to be resumed: what ended its process, and when it goes on."""
     is_turn_active: bool
     context_tokens: int
     context_window: int

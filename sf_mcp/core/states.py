@@ -267,3 +267,6 @@ TASK_ENDS = SATISFIED | {TaskState.CANCELLED}
 
 LIVE_SESSIONS = frozenset({SessionState.STARTING, SessionState.RUNNING, SessionState.STOPPING})
 """Session states in which a process may be alive."""
+
+WAITING_SESSIONS = frozenset({SessionState.PARKED, SessionState.BACKOFF})
+"""Session states without a process, in which the conversation is kept to go on with."""

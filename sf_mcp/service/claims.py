@@ -25,6 +25,7 @@ from sf_mcp.core.models import (
 from sf_mcp.core.states import QuestionEvent, QuestionState, TaskEvent, TaskState
 from sf_mcp.core.text import checked_text
 from sf_mcp.service import answers
+from sf_mcp.service.evidence import evidence_of
 from sf_mcp.service.handing_off import Met, checked_criteria, checked_texts, criteria_met
 from sf_mcp.service.spending import is_spent, of_fleet, of_task
 from sf_mcp.service.transaction import Transaction
@@ -127,8 +128,7 @@ class ClaimService:
             )
         if task.reserved_for not in (None, session_id):
             raise AlreadyClaimed(
-                f"Task {task.id} is reserved until {task.reserved_until} for the session that "
-                "asked about it.",
+                f"Task {task.id} is kept for a session that goes on with it.",
                 remedy="Claim another task.",
             )
         task = tx.move_task(task, TaskEvent.CLAIM, reserved_for=None, reserved_until=None)
@@ -255,12 +255,9 @@ class ClaimService:
             return
         if kind not in FAILURES:
             return
-        failures = leases.count_failures(tx.db, task.id, task.retried_at)
         limit = self._workspace.settings.orchestrator.max_failures
-        if failures >= limit:
-            give_up(
-                tx, task, f"{failures} attempts failed; the last: {kind.value} {detail}".strip()
-            )
+        if leases.count_failures(tx.db, task.id, task.retried_at) >= limit:
+            give_up(tx, task, evidence_of(tx, task))
 
 
 def session_of(caller: Caller) -> SessionId:

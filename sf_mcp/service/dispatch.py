@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 from sf_mcp.core.account import gap_after_rest
 from sf_mcp.core.errors import ConfigInvalid, StoneforgeError, StorageFailed
 from sf_mcp.core.identity import Caller
+from sf_mcp.core.interrupted import Trace
+from sf_mcp.core.leases import is_over
 from sf_mcp.core.models import (
     EndKind,
     Question,
@@ -62,6 +64,8 @@ class Place:
 
     cwd: str
     environment: dict[str, str]
+    standing: str = ""
+    """How far its work is, for a session that has been there before."""
 
 
 PlaceMaker = Callable[[Session], Place]
@@ -105,14 +109,15 @@ class DispatchService:
                 kind = (
                     EndKind.BAD_CONFIGURATION if _is_everyones(error) else EndKind.FAILED_TO_START
                 )
-                self._sessions.ended(caller, session.id, kind=kind, detail=str(error))
+                trace = Trace(is_resumable=is_resume)
+                self._sessions.ended(caller, session.id, kind=kind, detail=str(error), trace=trace)
                 continue
             return WorkOrder(
                 session=session,
                 token=token,
                 is_resume=is_resume,
                 cwd=place.cwd,
-                message=message,
+                message=f"{message}\n{place.standing}\nGo on." if is_resume else message,
                 environment=place.environment,
             )
 
@@ -185,7 +190,7 @@ class DispatchService:
             for question in questions.in_state(tx.db, QuestionState.OPEN)
             if not question.escalated
             and leases.live_on(tx.db, question.id) is None
-            and (is_goal(question) or question.asked_at + wait <= tx.now)
+            and (is_goal(question) or is_over(question.asked_at, wait, tx.now))
             and may_start(tx, question.id)
         ]
 
@@ -217,7 +222,7 @@ class DispatchService:
             times += [
                 question.asked_at + wait
                 for question in questions.in_state(tx.db, QuestionState.OPEN)
-                if not question.escalated and question.asked_at + wait > tx.now
+                if not question.escalated and not is_over(question.asked_at, wait, tx.now)
             ]
             if (over := next_backoff_end(tx)) is not None:
                 times.append(over)
@@ -263,6 +268,7 @@ class DispatchService:
             end=None,
             end_detail="",
             starts=0,
+            interrupted=(),
         )
         SESSIONS.insert(tx.db, session)
         return session

@@ -6,13 +6,13 @@ from sf_mcp.core.errors import IllegalTransition
 from sf_mcp.core.models import EndKind, MergeRequest, Question, Task, TaskId
 from sf_mcp.core.states import (
     TASK_ENDS,
+    WAITING_SESSIONS,
     MergeEvent,
     MergeState,
     PlanEvent,
     PlanState,
     QuestionEvent,
     SessionEvent,
-    SessionState,
     TaskEvent,
     TaskState,
 )
@@ -44,7 +44,7 @@ def cancel(tx: Transaction, task: Task, reason: str) -> Task:
         withdraw(tx, question, f"{task.id} was cancelled")
     _end_lease_on(tx, task.id, EndKind.CANCELLED, reason, stop=f"{task.id} was cancelled")
     for session in sessions.newest_on(tx.db, task.id):
-        if session.state is SessionState.PARKED:
+        if session.state in WAITING_SESSIONS:
             tx.move_session(session, SessionEvent.EXIT, ended_at=tx.now, end=EndKind.CANCELLED)
     tx.event("task_refused" if event is TaskEvent.REFUSE else "task_cancelled", task.id, why=reason)
     for on in tasks.dependencies_of(tx.db, task.id):

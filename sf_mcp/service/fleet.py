@@ -1,5 +1,7 @@
 """The fleet as a whole: paused or not, the overview, the event log."""
 
+from collections.abc import Callable
+
 from sf_mcp.core.errors import ConfigInvalid
 from sf_mcp.core.identity import Caller
 from sf_mcp.core.models import Event, Role
@@ -15,6 +17,7 @@ from sf_mcp.core.overview import (
 from sf_mcp.core.states import (
     LIVE_SESSIONS,
     TASK_ENDS,
+    WAITING_SESSIONS,
     MergeState,
     QuestionState,
     SessionState,
@@ -24,6 +27,7 @@ from sf_mcp.core.text import one_line
 from sf_mcp.service.limits import forget_question, held_reason, lift
 from sf_mcp.service.merge_status import merge_status
 from sf_mcp.service.pauses import parked, pause, paused_reason
+from sf_mcp.service.resume_status import resume_status
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import (
@@ -98,7 +102,7 @@ class FleetService:
                 plans=_plan_lines(tx),
                 next_ready=[_task_line(tx, task_id) for task_id in ready[:SHOWN]],
                 stuck=[_task_line(tx, task.id) for task in tasks.in_state(tx.db, TaskState.STUCK)],
-                sessions=_session_lines(tx),
+                sessions=_session_lines(tx, self._most_failures),
                 merges=[
                     MergeLine(
                         id=request.id,
@@ -125,6 +129,10 @@ class FleetService:
                 cost_usd=sessions.total_cost(tx.db),
                 newest_event=events.newest_number(tx.db),
             )
+
+    def _most_failures(self) -> int:
+        # Asked for only when it is shown: reading the configuration whole takes long.
+        return self._workspace.settings.orchestrator.max_failures
 
     def _configured(self) -> tuple[str, str, bool]:
         """Return what is to be said of the checks, the target branch, whether there is a budget."""
@@ -203,9 +211,9 @@ def _task_line(tx: Transaction, task_id: str) -> TaskLine:
     return TaskLine(id=task.id, title=task.title, state=task.state, priority=task.priority)
 
 
-def _session_lines(tx: Transaction) -> list[SessionLine]:
+def _session_lines(tx: Transaction, most_failures: Callable[[], int]) -> list[SessionLine]:
     lines: list[SessionLine] = []
-    for session in sessions.in_state(tx.db, *sorted(LIVE_SESSIONS), SessionState.PARKED):
+    for session in sessions.in_state(tx.db, *sorted(LIVE_SESSIONS), *sorted(WAITING_SESSIONS)):
         task = tasks.TASKS.get(tx.db, session.subject)
         if request := merge_requests.MERGE_REQUESTS.get(tx.db, session.subject):
             task = tasks.get(tx.db, request.task_id)
@@ -217,6 +225,9 @@ def _session_lines(tx: Transaction) -> list[SessionLine]:
                 subject=session.subject,
                 title=task.title if task else "",
                 state=session.state,
+                note=resume_status(tx, task, session, most_failures())
+                if task is not None and session.state is SessionState.BACKOFF
+                else "",
                 is_turn_active=session.is_turn_active,
                 context_tokens=session.context_tokens,
                 context_window=session.context_window,

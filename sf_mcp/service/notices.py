@@ -49,9 +49,16 @@ class Notices:
         return changed.is_set()
 
     async def wait_for(
-        self, look: Callable[[], Awaitable[T | None]], *, seconds: float
+        self,
+        look: Callable[[], Awaitable[T | None]],
+        *,
+        seconds: float,
+        due: Callable[[], Awaitable[float | None]] | None = None,
     ) -> T | None:
-        """Return what `look` gives as soon as it is not None, looking again at each commit."""
+        """Return what `look` gives as soon as it is not None, looking again at each commit.
+
+        `due` says in how many seconds there may be something without one; None: not at all.
+        """
         deadline = anyio.current_time() + seconds
         while True:
             changed = self._changed
@@ -60,7 +67,8 @@ class Notices:
             remaining = deadline - anyio.current_time()
             if remaining <= 0:
                 return None
-            with anyio.move_on_after(remaining):
+            soonest = await due() if due is not None else None
+            with anyio.move_on_after(remaining if soonest is None else min(remaining, soonest)):
                 await changed.wait()
 
 

@@ -11,8 +11,14 @@ from sf_mcp.core.why import Why
 from sf_mcp.service.limits import held_reason
 from sf_mcp.service.merge_status import merge_status
 from sf_mcp.service.pauses import parked, parked_sentence, paused_reason
+from sf_mcp.service.resume_status import resume_status
 from sf_mcp.service.spending import is_spent, of_fleet, of_task
-from sf_mcp.service.starting import MOST_STARTS, backoff_until, has_started_too_often
+from sf_mcp.service.starting import (
+    MOST_STARTS,
+    backoff_until,
+    has_started_too_often,
+    session_to_resume,
+)
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import (
@@ -254,9 +260,17 @@ class QueryService:
                 f"{task.id} is ready, but the account is {parked_sentence(park, tx.now)}",
                 "nothing; the fleet goes on by itself (sf resume: at once)",
             )
+        session = session_to_resume(tx, task.id)
+        if session is not None and session.state is SessionState.BACKOFF:
+            most = self._workspace.settings.orchestrator.max_failures
+            status = resume_status(tx, task, session, most)
+            return (
+                f"{task.id} waits: {session.name} {status}.",
+                f"sf session log {session.name}",
+            )
         if task.reserved_for:
             return f"{task.id} is reserved for the session that asked about it.", ""
-        if (until := backoff_until(tx, task.id)) and until > tx.now:
+        if until := backoff_until(tx, task.id):
             return (
                 f"{task.id} waits until {until.strftime('%H:%M:%S UTC')}, after the last attempts "
                 "at it failed.",

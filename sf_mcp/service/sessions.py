@@ -6,6 +6,7 @@ from math import isfinite
 
 from sf_mcp.core.errors import Unauthorized
 from sf_mcp.core.identity import Caller
+from sf_mcp.core.interrupted import Trace
 from sf_mcp.core.models import (
     EndKind,
     Role,
@@ -14,6 +15,7 @@ from sf_mcp.core.models import (
 )
 from sf_mcp.core.states import (
     LIVE_SESSIONS,
+    WAITING_SESSIONS,
     SessionEvent,
     SessionState,
     TaskEvent,
@@ -32,8 +34,8 @@ from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import calls, leases, questions, sessions, tasks
 from sf_mcp.store.secret_files import read_secret, write_secret
 
-TURN_ENDED = "turn_ended"
-"""What a report of a turn's end is kept as, among the calls that have their effect once."""
+NO_TRACE = Trace()
+"""Of a session of which no process was ever seen."""
 
 
 class SessionService:
@@ -175,11 +177,11 @@ class SessionService:
         with self._workspace.write(caller) as tx:
             session = sessions.get(tx.db, session_id)
             key = f"{session.id}:{session.starts}:turn {turn}"
-            if turn and (known := calls.find(tx.db, key, TURN_ENDED, "")) is not None:
+            if turn and (known := calls.find(tx.db, key, calls.TURN_ENDED, "")) is not None:
                 return TurnVerdict.from_json(known)
             verdict = self._word_on(tx, session)
             if turn:
-                calls.store(tx.db, key, TURN_ENDED, "", verdict.as_json(), tx.now)
+                calls.store(tx.db, key, calls.TURN_ENDED, "", verdict.as_json(), tx.now)
             return verdict
 
     def _word_on(self, tx: Transaction, session: Session) -> TurnVerdict:
@@ -213,9 +215,16 @@ class SessionService:
             return verdict.message
 
     def ended(
-        self, caller: Caller, session_id: str, *, kind: EndKind, detail: str, resets_at: str = ""
+        self,
+        caller: Caller,
+        session_id: str,
+        *,
+        kind: EndKind,
+        detail: str,
+        resets_at: str = "",
+        trace: Trace = NO_TRACE,
     ) -> Session:
-        """Record a session's end and settle what it held; repeated, it changes nothing.
+        """Record the end of a session's process and settle what it held; again, nothing changes.
 
         The caller has taken a snapshot of the worktree before.
         """
@@ -226,34 +235,33 @@ class SessionService:
             if session.state not in LIVE_SESSIONS:
                 return session
             sessions.revoke_tokens(tx.db, session.id)
-            lease = leases.live_of(tx.db, session.id)
-            is_parked = lease is not None and self._settling.settle(
-                tx, session, lease, kind, detail
-            )
-            if kind is EndKind.PARKED and not is_parked:
+            left_open = self._settling.interrupted(tx, session, trace)
+            step = self._settling.settle(tx, session, kind, detail, trace)
+            if kind is EndKind.PARKED and step is not SessionEvent.PARK:
                 kind = EndKind.STOPPED  # what it waited for is over already
             if kind in (EndKind.USAGE_LIMIT, EndKind.OVERLOADED):
                 limits.meet(self._workspace, tx, kind, detail, resets_at)
             if kind in (EndKind.AUTHENTICATION, EndKind.BAD_CONFIGURATION):
                 pause(tx, f"{kind.value}: {detail}")
             tx.event("session_ended", session.id, name=session.name, end=kind.value, detail=detail)
-            if is_parked and session.state is SessionState.STARTING:
+            if step is SessionEvent.PARK and session.state is SessionState.STARTING:
                 # Its connection was never reported, but it has asked a question.
                 session = tx.move_session(session, SessionEvent.CONNECT)
             return tx.move_session(
                 session,
-                SessionEvent.PARK if is_parked else SessionEvent.EXIT,
+                step,
                 is_turn_active=False,
-                ended_at=None if is_parked else tx.now,
+                ended_at=tx.now if step is SessionEvent.EXIT else None,
                 end=kind,
                 end_detail=detail,
+                interrupted=left_open if step is SessionEvent.BACK_OFF else (),
             )
 
     # -- for people ------------------------------------------------------------------------------
 
     def list_sessions(self, _caller: Caller, *, all: bool = False) -> list[Session]:
-        """Return the sessions that are alive or parked, or all, oldest first."""
-        living = (*sorted(LIVE_SESSIONS), SessionState.PARKED)
+        """Return the sessions that are alive, parked or about to be resumed, or all; by age."""
+        living = (*sorted(LIVE_SESSIONS), *WAITING_SESSIONS)
         with self._workspace.read() as tx:
             return sessions.in_state(tx.db, *(tuple(SessionState) if all else living))
 
@@ -267,14 +275,14 @@ class SessionService:
         caller.require(Role.PERSON, to="stop sessions")
         with self._workspace.write(caller) as tx:
             found = sessions.get(tx.db, session)
-            if found.state is SessionState.PARKED:
-                return self._give_up_parked(tx, found)
+            if found.state in WAITING_SESSIONS:
+                return self._give_up_waiting(tx, found)
             if found.state not in LIVE_SESSIONS:
                 return found
             tx.event("stop_requested", found.id, name=found.name, reason=reason)
             return tx.edit_session(found, stop_requested=reason or f"stopped by {caller.name}")
 
-    def _give_up_parked(self, tx: Transaction, session: Session) -> Session:
+    def _give_up_waiting(self, tx: Transaction, session: Session) -> Session:
         """End a session that has no process; its task goes to a fresh one, with its question."""
         task = tasks.get(tx.db, session.subject)
         if task.state is TaskState.WAITING:

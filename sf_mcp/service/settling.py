@@ -2,14 +2,20 @@
 
 from datetime import timedelta
 
-from sf_mcp.core.models import EndKind, Lease, Role, Session
-from sf_mcp.core.states import TaskEvent
+from sf_mcp.core import interrupted, recovery
+from sf_mcp.core.interrupted import Trace
+from sf_mcp.core.models import EndKind, Lease, Role, Session, Task, TaskId
+from sf_mcp.core.states import SessionEvent, SessionState, TaskEvent, TaskState
 from sf_mcp.service.claims import ClaimService
+from sf_mcp.service.lease_watch import LEASE_EXPIRED
 from sf_mcp.service.starting import MOST_STARTS, has_started_too_often
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
-from sf_mcp.store import leases, questions, tasks
+from sf_mcp.store import calls, leases, questions, tasks
 from sf_mcp.store.merge_requests import MERGE_REQUESTS
+
+MOST_CALLS = 20
+"""Newest calls of a session that are looked through for one that was interrupted."""
 
 
 class Settling:
@@ -21,22 +27,39 @@ class Settling:
         self._claims = claims
 
     def settle(
-        self, tx: Transaction, session: Session, lease: Lease, kind: EndKind, detail: str
-    ) -> bool:
-        """End the lease that a session still held at its end; return whether it is parked."""
+        self, tx: Transaction, session: Session, kind: EndKind, detail: str, trace: Trace
+    ) -> SessionEvent:
+        """End the lease that a session still held at its end; return what becomes of the session.
+
+        It exits, is parked until its question is answered, or waits to be resumed.
+        """
+        lease = leases.live_of(tx.db, session.id)
         if session.role is not Role.WORKER:
-            tx.end_lease(lease, kind, detail)
-            self._leave_to_person(tx, lease.subject)
-            return False
-        if kind is not EndKind.PARKED:
+            if lease is not None:
+                tx.end_lease(lease, kind, detail)
+                self._leave_to_person(tx, lease.subject)
+            return SessionEvent.EXIT
+        if kind is EndKind.PARKED and lease is not None:
+            self._park(tx, session, lease)
+            return SessionEvent.PARK
+        if lease is not None:
             self._claims.let_go(tx, lease, kind, detail)
-            return False
+        held = lease or leases.newest_of(tx.db, session.id)
+        if held is None:
+            return SessionEvent.EXIT
+        task = tasks.get(tx.db, held.subject)
+        if not self._is_resumed(tx, session, task, kind, trace):
+            return SessionEvent.EXIT
+        tx.edit_task(task, reserved_for=session.id, reserved_until=None)
+        return SessionEvent.BACK_OFF
+
+    def _park(self, tx: Transaction, session: Session, lease: Lease) -> None:
         task = tasks.get(tx.db, lease.subject)
         question = questions.open_of_task(tx.db, task.id)
         if question is not None:
             tx.end_lease(lease, EndKind.PARKED, question.id)
             tx.move_task(task, TaskEvent.PARK)
-            return True
+            return
         # Answered between the turn's end and now: the next dispatch resumes it.
         tx.end_lease(lease, EndKind.PARKED, "answered meanwhile")
         until = self._workspace.settings.orchestrator.reservation_seconds
@@ -46,7 +69,45 @@ class Settling:
             reserved_for=session.id,
             reserved_until=tx.now + timedelta(seconds=until),
         )
-        return True
+
+    @staticmethod
+    def _is_resumed(
+        tx: Transaction, session: Session, task: Task, kind: EndKind, trace: Trace
+    ) -> bool:
+        """Return whether the same session goes on with the task that it has just let go.
+
+        Also one whose lease had expired before its end was known, if nobody has the task since.
+        """
+        attempts = leases.newest_ended(tx.db, task.id, limit=recovery.MOST_CRASHES)
+        return (
+            trace.is_resumable
+            and kind in recovery.RESUMED
+            and task.state is TaskState.OPEN
+            and task.reserved_for is None
+            and session.stop_requested in ("", LEASE_EXPIRED)
+            and leases.live_on(tx.db, task.id) is None
+            and bool(attempts)
+            and attempts[0].session_id == session.id
+            and recovery.is_resumed(attempts)
+        )
+
+    @staticmethod
+    def interrupted(tx: Transaction, session: Session, trace: Trace) -> tuple[str, ...]:
+        """Return what the session is to be told of the calls that its process left open.
+
+        To be asked before the lease is ended or after it: what was not recorded by now never is.
+        """
+        lease = leases.newest_of(tx.db, session.id)
+        if lease is None:
+            return ()
+        asked = questions.open_of_task(tx.db, TaskId(lease.subject))
+        told = interrupted.told(
+            trace,
+            calls.of_session(tx.db, session.id, since=lease.granted_at, limit=MOST_CALLS),
+            asked.id if asked is not None and asked.session_id == session.id else "",
+        )
+        # One whose order was lost has not been told of what its process before left open.
+        return (*session.interrupted, *told) if session.state is SessionState.STARTING else told
 
     def _leave_to_person(self, tx: Transaction, subject: str) -> None:
         """Leave what sessions have failed at too often, a review or a question, to the person."""

@@ -180,6 +180,10 @@ class Transaction:
         """Give a live lease a whole term from now; never less than it had."""
         self._keep_lease(rules.renew(lease, now=self.now, duration=self._lease_term()))
 
+    def set_lease_anew(self, lease: Lease) -> None:
+        """Give a live lease exactly a whole term from now."""
+        self._keep_lease(rules.set_anew(lease, now=self.now, duration=self._lease_term()))
+
     def end_lease(self, lease: Lease, kind: EndKind, detail: str = "") -> None:
         """End a live lease: for a task, that is one attempt."""
         self._on_new_holder(lease.subject)

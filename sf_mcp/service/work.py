@@ -14,7 +14,9 @@ from pathlib import Path
 from sf_mcp import process
 from sf_mcp.core.errors import ConfigInvalid, StaleLease, StoneforgeError
 from sf_mcp.core.identity import SERVER, Caller
+from sf_mcp.core.interrupted import Trace
 from sf_mcp.core.last_words import last_words
+from sf_mcp.core.leases import is_over
 from sf_mcp.core.models import (
     EndKind,
     Lease,
@@ -26,8 +28,10 @@ from sf_mcp.core.models import (
     TaskId,
 )
 from sf_mcp.core.states import TASK_ENDS
+from sf_mcp.core.text import one_line
 from sf_mcp.git.guard import session_git_environment
 from sf_mcp.git.identity import Identity, identity
+from sf_mcp.git.status import status
 from sf_mcp.git.worktrees import Worktree, Worktrees
 from sf_mcp.service.branch_state import BranchState, branch_state
 from sf_mcp.service.budgets import spent_by
@@ -35,7 +39,7 @@ from sf_mcp.service.claims import Brief, ClaimService
 from sf_mcp.service.dispatch import Place
 from sf_mcp.service.handing_off import criteria_met, in_its_place
 from sf_mcp.service.requests import RequestService
-from sf_mcp.service.sessions import SessionService
+from sf_mcp.service.sessions import NO_TRACE, SessionService
 from sf_mcp.service.snapshots import SnapshotService
 from sf_mcp.service.target import TargetService
 from sf_mcp.service.turns import TurnVerdict
@@ -46,6 +50,8 @@ logger = logging.getLogger(__name__)
 
 LOG_END_BYTES = 1_000_000
 """Of a session's log, enough for its last words."""
+COMMITS_TOLD = FILES_TOLD = 15
+"""Named to a session that goes on; there may be many more."""
 
 
 WITH_A_CAUSE_OF_ITS_OWN = frozenset(
@@ -100,18 +106,43 @@ class WorkService:
             GitRefused: git cannot make it.
             ConfigInvalid: nobody ever told git who they are.
         """
+        standing = ""
         match session.role:
             case Role.WORKER:
                 with self._workspace.read() as tx:
                     task = tasks.get(tx.db, session.subject)
-                path = self._prepare(task).path
+                worktree = self._prepare(task)
+                path = worktree.path
+                if session.starts:
+                    standing = self._standing(worktree)
             case Role.STEWARD:
                 with self._workspace.read() as tx:
                     request = merge_requests.get(tx.db, session.subject)
                 path = self._worktrees.detached(f"review-{session.name}", request.commit)
             case _:
                 path = self._worktrees.detached(session.name, self._commit_asked_about(session))
-        return Place(cwd=str(path), environment=session_git_environment(self._identity(), path))
+        environment = session_git_environment(self._identity(), path)
+        return Place(cwd=str(path), environment=environment, standing=standing)
+
+    def _standing(self, worktree: Worktree) -> str:
+        """Say how far the work in a task's worktree is, for a session that has been there."""
+        seen = status(worktree.path)
+        head = self._forge.head_of(f"refs/heads/{worktree.branch}") or worktree.base
+        commits = self._forge.log_between(worktree.base, head, limit=COMMITS_TOLD + 1)
+        lines = [f"{entry.commit[:12]} {one_line(entry.subject)}" for entry in commits]
+        if len(lines) > COMMITS_TOLD:
+            lines[COMMITS_TOLD:] = ["and older ones"]
+        since = f"since its base {worktree.base[:12]}"
+        told = [
+            f"{worktree.branch} is at {head[:12]}, with these commits {since}, newest first:"
+            if lines
+            else f"{worktree.branch} is at {head[:12]}, with no commit {since}.",
+            *(f"- {line}" for line in lines),
+        ]
+        files = [*seen.conflicted, *seen.changed, *seen.untracked]
+        more = f" and {len(files) - FILES_TOLD} more" if len(files) > FILES_TOLD else ""
+        told.append(f"Not committed: {', '.join(files[:FILES_TOLD]) or 'nothing'}{more}.")
+        return "\n".join([*told, worktree.note] if worktree.note else told)
 
     def _commit_asked_about(self, session: Session) -> Oid:
         """Return what a director reads: the asking worker's commits, else the target."""
@@ -203,13 +234,14 @@ class WorkService:
         kind: EndKind,
         detail: str = "",
         resets_at: str = "",
+        trace: Trace = NO_TRACE,
     ) -> Session:
         """Snapshot what a session left uncommitted, then settle what it held."""
         if self._hand_off_spent(session_id) and kind not in WITH_A_CAUSE_OF_ITS_OWN:
             kind = EndKind.OVER_BUDGET
         self._keep_files_of(session_id, f"session ended: {kind.value}")
         session = self._sessions.ended(
-            caller, session_id, kind=kind, detail=detail, resets_at=resets_at
+            caller, session_id, kind=kind, detail=detail, resets_at=resets_at, trace=trace
         )
         if session.role is Role.STEWARD:
             self._worktrees.remove_detached(f"review-{session.name}")
@@ -309,7 +341,7 @@ class WorkService:
             silent = [
                 session
                 for session in sessions.alive(tx.db)
-                if session.heard_at + timedelta(seconds=2 * seconds) <= tx.now
+                if is_over(session.heard_at, timedelta(seconds=2 * seconds), tx.now)
                 and leases.live_of(tx.db, session.id) is None
             ]
         for session in silent:

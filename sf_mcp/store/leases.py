@@ -4,6 +4,7 @@ import sqlite3
 from datetime import datetime
 
 from sf_mcp.core.models import FAILURES, Lease, SessionId
+from sf_mcp.core.recovery import WAITED_OUT
 from sf_mcp.store.rows import Table, to_column
 
 LEASES = Table("leases", Lease, key="number")
@@ -56,9 +57,9 @@ def newest_ended(db: sqlite3.Connection, subject: str, *, limit: int) -> list[Le
     )
 
 
-def failed_since(db: sqlite3.Connection, since: datetime) -> list[str]:
-    """Return the subjects of which an attempt failed after `since`."""
-    kinds = sorted(kind.value for kind in FAILURES)
+def waited_out_since(db: sqlite3.Connection, since: datetime) -> list[str]:
+    """Return the subjects of which an attempt ended after `since` in a way that a wait follows."""
+    kinds = sorted(kind.value for kind in WAITED_OUT)
     marks = ", ".join("?" * len(kinds))
     rows = db.execute(
         f'SELECT DISTINCT subject FROM leases WHERE ended_at > ? AND "end" IN ({marks})',

@@ -262,6 +262,8 @@ CREATE INDEX questions_owed ON questions (session_id)
 ALTER TABLE sessions ADD COLUMN starts INTEGER NOT NULL DEFAULT 0;
 -- whether the task is stuck because it has cost all that it may
 ALTER TABLE tasks ADD COLUMN is_over_budget INTEGER NOT NULL DEFAULT 0;
+-- the calls that its last process did not see the end of, each with what came of it
+ALTER TABLE sessions ADD COLUMN interrupted TEXT NOT NULL DEFAULT '[]';
 
 -- a session that waits to be resumed keeps its name
 DROP INDEX one_live_session_a_name;

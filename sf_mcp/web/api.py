@@ -154,15 +154,17 @@ class Api:
 
         if poll.account:
             await self._in_thread(self._services.workspace.use_account, caller, poll.account)
-        soonest = await self._in_thread(self._services.dispatch.seconds_until_retry)
+
+        async def due() -> float | None:
+            return await self._in_thread(self._services.dispatch.seconds_until_retry)
+
         seconds = min(poll.seconds, MOST_WAIT_SECONDS)
-        wait = min(seconds, soonest) if soonest is not None else seconds
         found: Any = None
         refusal: StoneforgeError | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(watch_caller)
             try:
-                found = await self._services.notices.wait_for(look, seconds=wait) or await look()
+                found = await self._services.notices.wait_for(look, seconds=seconds, due=due)
             except StoneforgeError as error:  # out of the group as it is, not in an ExceptionGroup
                 refusal = error
             group.cancel_scope.cancel()

@@ -182,6 +182,7 @@ def a_waiting_worker(services: Services, tx: Transaction, number: int) -> str:
         end=None,
         end_detail="",
         starts=0,
+        interrupted=(),
     )
     SESSIONS.insert(tx.db, session)
     return services.sessions.mint(tx, Role.WORKER, session.id)

@@ -16,6 +16,7 @@ from time import monotonic, sleep
 from typing import Any, Self
 
 import anyio
+import anyio.to_thread
 import yaml
 
 from launcher.rehearsal.script import Script, Step, ToolCall
@@ -137,6 +138,14 @@ class Project:
         server.kill()
         server.wait(10)
 
+    def hold(self, tool: str) -> None:
+        """Keep the answers to calls of a tool back, once they have had their effect."""
+        _hold(self.layout, tool).touch()
+
+    def let_go(self, tool: str) -> None:
+        """Answer calls of the tool again."""
+        _hold(self.layout, tool).unlink()
+
     def start_fleet(self, *arguments: str, **environment: str) -> "subprocess.Popen[bytes]":
         """Start `sf-launch`; its lines are in `fleet.out`."""
         command = [sys.executable, "-m", "launcher", "--json", *arguments]
@@ -242,6 +251,10 @@ class Project:
         return _carrying(f"SF_ROOT={self.root}")
 
 
+def _hold(layout: Layout, tool: str) -> Path:
+    return layout.folder / f"hold-{tool}"
+
+
 def _carrying(variable: str) -> list[int]:
     if sys.platform == "darwin":
         # There `ps` shows the environment behind the command, and there is no /proc.
@@ -330,9 +343,22 @@ def serve_until_terminated() -> None:
     from sf_mcp.app import bind, serve
     from sf_mcp.service import open_services
     from sf_mcp.tools import worker as worker_tools
+    from sf_mcp.tools.boundary import Boundary
 
+    layout = Layout(Path.cwd())
     # How long ask_director waits before it says "pending": 50 s are too long for a test.
     worker_tools.ANSWER_WAIT_SECONDS = float(sys.argv[1])
+    change = Boundary.change
+
+    async def change_and_hold(
+        self: Boundary, context: Any, tool: str, *rest: Any, **more: Any
+    ) -> Any:
+        result = await change(self, context, tool, *rest, **more)
+        held = _hold(layout, tool)
+        await anyio.to_thread.run_sync(lambda: wait_until(lambda: not held.exists(), lambda: tool))
+        return result
+
+    Boundary.change = change_and_hold
     services = open_services(Path.cwd(), utc_now)
     listener = bind(services)
 

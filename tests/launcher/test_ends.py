@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from launcher.core.ends import End, Ending, classify
 from launcher.core.resets import parse_reset
-from launcher.core.restarts import Restarts, after_end, delay, fleet_pause
+from launcher.core.restarts import fleet_pause
 from launcher.core.stream import RateLimit, TurnResult
 from sf_mcp.core.models import EndKind
 
@@ -160,7 +160,7 @@ def test_a_conversation_that_is_gone_is_not_resumed_again() -> None:
 
     end = classified(exit_code=1, has_started=False, last_result=gone)
 
-    assert (end.kind, end.is_conversation_lost) == (EndKind.FAILED_TO_START, True)
+    assert end.kind is EndKind.CONVERSATION_LOST
 
 
 def test_words_with_braces_and_of_any_length_make_a_short_sentence() -> None:
@@ -250,41 +250,6 @@ def test_a_reset_time_is_read_from_headers(headers: dict[str, str], at: str | No
 def test_no_text_about_a_reset_raises(text: str) -> None:
     parse_reset("resets " + text, now=NOW)
     parse_reset(text, {"retry-after": text}, now=NOW)
-
-
-def test_failures_wait_longer_each_time_and_the_last_one_is_fatal() -> None:
-    seen = Restarts()
-    waits: list[timedelta] = []
-    for _ in range(5):
-        assert seen.may_start(NOW + timedelta(days=1))
-        seen = after_end(seen, EndKind.KILLED, now=NOW, random=0.5)
-        assert seen.not_before is not None
-        waits.append(seen.not_before - NOW)
-
-    assert waits == [timedelta(seconds=seconds) for seconds in (1, 2, 4, 8, 16)]
-    assert seen.is_fatal
-    assert not seen.may_start(NOW + timedelta(days=1))
-
-
-def test_handoffs_and_stops_are_no_failures_and_limits_leave_the_count_alone() -> None:
-    failed = after_end(Restarts(), EndKind.NO_OUTCOME, now=NOW, random=0.5)
-
-    assert after_end(failed, EndKind.HANDED_OFF, now=NOW, random=0.5) == Restarts()
-    assert after_end(failed, EndKind.STOPPED, now=NOW, random=0.5) == Restarts()
-    assert after_end(failed, EndKind.USAGE_LIMIT, now=NOW, random=0.5) == failed
-
-
-@given(
-    failures=st.integers(min_value=0, max_value=10**6),
-    random=st.floats(min_value=0, max_value=1, exclude_max=True),
-)
-def test_a_delay_is_bounded_whatever_the_count(failures: int, random: float) -> None:
-    assert timedelta(0) <= delay(failures, random=random) <= timedelta(minutes=5)
-
-
-def test_jitter_spreads_starts_by_a_quarter() -> None:
-    assert delay(3, random=0.0) == timedelta(seconds=3)
-    assert delay(3, random=0.5) == timedelta(seconds=4)
 
 
 def test_the_fleet_waits_for_the_reset_however_far_away() -> None:

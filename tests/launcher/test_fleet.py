@@ -314,14 +314,19 @@ def test_a_second_ctrl_c_ends_at_once_what_does_not_end_by_itself(tmp_path: Path
         assert project.state(task) == "open"
 
 
-def test_a_killed_launcher_is_followed_by_one_that_ends_what_it_left_and_goes_on(
+def test_a_killed_launcher_is_followed_by_one_that_ends_what_it_left_and_resumes_it(
     tmp_path: Path,
 ) -> None:
-    hangs = [
+    goes_on = [
         say(call("claim_task")),
-        say(call("Bash", command="touch begun; sleep 300", description="work")),
+        say(
+            call("Bash", command="touch begun; sleep 300", description="work"),
+            unless="the launcher was restarted",
+        ),
+        say(commit("done.txt", "done"), expect="Bash: touch begun; sleep 300 was interrupted"),
+        *lands("done.txt")[2:],
     ]
-    with running(tmp_path, worker("", hangs, lands("done.txt"))) as (project, _):
+    with running(tmp_path, worker("", goes_on)) as (project, api):
         (task,) = project.plan({"title": "One"})
         fleet = project.start_fleet("--attached")
         begun = project.layout.worktrees / task / "begun"
@@ -337,7 +342,43 @@ def test_a_killed_launcher_is_followed_by_one_that_ends_what_it_left_and_goes_on
         assert not set(left) & set(project.claude_pids())
         assert project.ends()[0] == "stopped"
         assert "restarted" in project.events("session_ended")[0]["data"]["detail"]
-        assert project.call("get_task", task=task)["task"]["state"] == "merged"
+        # The same session, in its second process, which has its conversation still.
+        (session,) = project.sessions()
+        assert session["starts"] == 2
+        resumed = next(r.body or b"" for r in api.requests if b"was restarted" in (r.body or b""))
+        assert b"claim_task" in resumed
+        assert not api.misses
+
+
+def test_a_worker_killed_in_a_call_that_was_recorded_is_told_and_does_not_repeat_it(
+    tmp_path: Path,
+) -> None:
+    """The client itself can only say that the outcome of the call is unknown [2.1.330]."""
+    recorded = "report_progress was interrupted: the server has recorded it: Noted"
+    steps = [
+        say(call("claim_task")),
+        say(call("report_progress", message="Half of it."), unless=recorded),
+        say(commit("done.txt", "done"), expect="Do not repeat it"),
+        *lands("done.txt")[2:],
+    ]
+    with running(tmp_path, worker("", steps)) as (project, api):
+        (task,) = project.plan({"title": "One"})
+        project.hold("report_progress")
+        project.start_fleet("--attached")
+        project.wait_for(lambda: project.events("progress"))
+        (session,) = project.sessions()
+
+        os.kill(session["pid"], signal.SIGKILL)
+        project.wait_for(lambda: project.events("session_resumed"))
+        project.let_go("report_progress")
+
+        project.wait_for_state(task, "merged")
+        assert len(project.events("progress")) == 1
+        assert [one["id"] for one in project.sessions()] == [session["id"]]
+        resumed = next(r.body or b"" for r in api.requests if recorded.encode() in (r.body or b""))
+        # The brief that it had claimed is still in its conversation.
+        assert b"tokens_left" in resumed
+        assert not api.misses
 
 
 def test_sessions_outlast_a_restart_of_the_server(tmp_path: Path) -> None:

@@ -49,6 +49,15 @@ SLEEPS = [
     say(call("claim_task")),
     say(call("Bash", command="touch begun; sleep 300; touch later", description="work")),
 ]
+GETS_KILLED = [
+    say(call("claim_task")),
+    say(
+        call("Bash", command="touch begun; sleep 300; touch later", description="work"),
+        unless="Your process was killed",
+    ),
+    say(commit("killed.txt", "done"), expect="Bash: touch begun.* look at the state of the files"),
+    *lands("killed.txt")[2:],
+]
 FILLS_UP = [
     say(call("claim_task")),
     say(commit("part.txt", "part")),
@@ -82,6 +91,10 @@ class Stories:
         """Return how the sessions on a task have ended."""
         return [one["end"] for one in self.sessions_of(title) if one["end"] is not None]
 
+    def said_of(self, session: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+        """Return the events of one kind about a session."""
+        return [one for one in self.project.events(kind) if one["subject"] == session["id"]]
+
     def wait_until_landed(self, title: str) -> None:
         self.project.wait_for_state(self.task[title], "merged")
 
@@ -101,7 +114,7 @@ def stories(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stories]:
     scripts = [
         worker("Hand over", HANDS_OFF, GOES_ON),
         worker("Forget", FORGETS, lands("forgotten.txt")),
-        worker("Get killed", SLEEPS, lands("killed.txt")),
+        worker("Get killed", GETS_KILLED),
         worker("Fill up", FILLS_UP, TAKES_OVER),
         worker("Fall silent", FALLS_SILENT, lands("silent.txt")),
         worker("Be stopped", SLEEPS, lands("stopped.txt")),
@@ -111,18 +124,24 @@ def stories(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stories]:
         yield Stories(project, api)
 
 
-def test_a_killed_worker_leaves_no_process_and_another_attempt_lands(stories: Stories) -> None:
+def test_a_killed_worker_leaves_no_process_and_goes_on_with_its_conversation(
+    stories: Stories,
+) -> None:
     """Claude Code runs each command in a session of its own, which outlives a killed client."""
     session = stories.begin("Get killed")
     shells = stories.project.processes_of(session["id"])
     assert len(shells) > 1
 
     os.kill(session["pid"], signal.SIGKILL)
-    stories.project.wait_for(lambda: stories.ends_of("Get killed"))
+    stories.project.wait_for(lambda: stories.said_of(session, "session_resumed"))
 
-    assert stories.ends_of("Get killed")[0] == "killed"
-    assert not stories.project.processes_of(session["id"])
+    (ended,) = stories.said_of(session, "session_ended")
+    assert ended["data"]["end"] == "killed"
+    assert not set(shells) & set(stories.project.processes_of(session["id"]))
     stories.wait_until_landed("Get killed")
+    (same,) = stories.sessions_of("Get killed")
+    assert (same["id"], same["starts"]) == (session["id"], 2)
+    assert not stories.misses_of("Get killed")
 
 
 def test_a_stopped_session_ends_at_once_and_another_takes_its_task(stories: Stories) -> None:
