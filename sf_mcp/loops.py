@@ -23,6 +23,7 @@ LEASE_LOOK_SECONDS = 5.0
 FILE_LOOK_SECONDS = 3.0
 RETRY_SECONDS = 10.0
 FIRST_RETRY_SECONDS = 0.1
+THIN_SECONDS = 1800.0
 LONGEST_WAIT_SECONDS = 3600.0
 """For a commit, which wakes at once."""
 
@@ -35,6 +36,7 @@ async def run_loops(services: Services) -> None:
         group.start_soon(_train, services, news)
         group.start_soon(_watch_files, services, news)
         group.start_soon(_stock, services)
+        group.start_soon(_thin, services)
 
 
 async def _guarded(work: Callable[[], object]) -> bool:
@@ -105,6 +107,13 @@ async def _stock(services: Services) -> None:
             await services.notices.wait(LONGEST_WAIT_SECONDS)
         else:
             await anyio.sleep(RETRY_SECONDS)
+
+
+async def _thin(services: Services) -> None:
+    """Thin old snapshots every so often, the first time a while after the start."""
+    while True:
+        await anyio.sleep(THIN_SECONDS)
+        await _guarded(services.snapshots.thin)
 
 
 class _News:

@@ -11,6 +11,7 @@ from sf_mcp import loops
 from sf_mcp.core.identity import PERSON
 from sf_mcp.core.models import EndKind
 from sf_mcp.core.states import MergeState, TaskState
+from sf_mcp.core.thinning import NEWEST
 from tests.builders import (
     TINY,
     Project,
@@ -22,6 +23,7 @@ from tests.builders import (
     a_worker,
     git,
     own_home,
+    write,
 )
 
 __all__ = ["own_home"]  # switched on by being here
@@ -175,6 +177,23 @@ async def test_a_dead_sessions_task_is_free_again_with_its_files_kept(tmp_path: 
 
         await until(is_free)
         await until(lambda: bool(project.forge.refs_below("refs/stoneforge/snapshots/T1")))
+
+
+async def test_old_snapshots_are_thinned_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = a_project(tmp_path)
+    worker = a_worker(project, a_task(project), with_worktree=True)
+    for n in range(NEWEST + 2):
+        write(worker.cwd, {"draft.txt": f"{n}\n"})
+        project.services.work.turn_ended(PERSON, worker.session.id)
+    monkeypatch.setattr(loops, "THIN_SECONDS", 0.05)
+    async with running(project):
+        prefix = "refs/stoneforge/snapshots/T1"
+        await until(lambda: len(project.forge.refs_below(prefix)) == NEWEST + 1)
+    refs = project.forge.refs_below(prefix)
+    assert f"{prefix}/thinned" in refs
+    assert not {f"{prefix}/1", f"{prefix}/2"} & refs.keys()
 
 
 MAIN = "refs/heads/main"

@@ -18,6 +18,7 @@ GROUPS: Mapping[str, str] = {
     "mr": "Merge requests: finished work on its way to the target branch.",
     "question": "Questions of sessions, and your answers.",
     "session": "Sessions: the running Claude Code processes.",
+    "snapshot": "Snapshots: what sessions had not committed, and what they committed too late.",
     "config": "The configuration in .stoneforge/config.yaml.",
 }
 """Noun -> what it is. Its commands are in the module of its name."""
@@ -31,6 +32,7 @@ SINGLE: Mapping[str, str] = {
     "cost": "cost",
     "pause": "fleet",
     "resume": "fleet",
+    "restore": "snapshot",
     "token": "person_token",
 }
 """Command without a noun -> its module, which registers it with `register`."""

@@ -3,6 +3,10 @@
 Made with an index of its own: HEAD, the branch and the index of the worktree stay as they are, so
 that it may be done at any moment, in the middle of a merge or a rebase too. Ignored files are not
 part of it. A repository nested in the worktree is taken as plain files (its own history is not).
+
+Old ones are thinned (`core.thinning` says which): such a snapshot loses its ref and its number, and
+stays reachable for good as an ancestor of `refs/stoneforge/snapshots/<task>/thinned`. So nothing is
+ever deleted that no kept ref leads to; what becomes fewer is the refs that each look has to read.
 """
 
 import logging
@@ -28,6 +32,8 @@ logger = logging.getLogger(__name__)
 SNAPSHOTS = "refs/stoneforge/snapshots"
 ADD_TIMEOUT_SECONDS = 600.0
 SESSION_TRAILER = "Session"
+MOST_PARENTS = 100
+"""Of one commit that holds thinned snapshots."""
 LISTED = (
     "refname",
     "objectname",
@@ -179,6 +185,37 @@ def list_snapshots(forge: Repository, task_id: TaskId) -> tuple[Snapshot, ...]:
             )
         )
     return tuple(sorted(found, key=lambda each: each.number))
+
+
+def thin(forge: Repository, task_id: TaskId, drop: Sequence[Snapshot], now: datetime) -> None:
+    """Take the refs of these snapshots away, their commits becoming ancestors of one kept ref.
+
+    May be killed at any point: the kept ref leads to them before the first of theirs goes.
+
+    Raises:
+        TargetMoved: the kept ref was moved by something else; nothing was taken away.
+        GitFailed: git cannot write or delete a ref; what is left is thinned the next time.
+    """
+    ref = f"{SNAPSHOTS}/{task_id}/thinned"
+    for start in range(0, len(drop), MOST_PARENTS):
+        some = drop[start : start + MOST_PARENTS]
+        earlier = forge.head_of(ref)
+        new = [
+            each.commit
+            for each in some
+            if earlier is None or not forge.is_ancestor(each.commit, earlier)
+        ]
+        if new:
+            holding = forge.commit_tree(
+                some[-1].tree,
+                [*([earlier] if earlier else []), *new],
+                f"{task_id}: thinned snapshots {some[0].number} to {some[-1].number}",
+                SERVER,
+                now,
+            )
+            forge.compare_and_swap(ref, new=holding, old=earlier, message="stoneforge: thinned")
+        for each in some:
+            forge.delete_ref(each.ref, old=each.commit)
 
 
 def _look(place: _Place, index: Path) -> _Seen | None:

@@ -41,6 +41,8 @@ OPERATIONS: Mapping[str, tuple[str, frozenset[Role]]] = {
     "show_changes": ("branches.show_changes", LOOKING),
     "approve_merge": ("requests.approve_merge", PERSONAL),
     "send_back": ("requests.send_back", PERSONAL),
+    "list_snapshots": ("snapshots.list_snapshots", LOOKING),
+    "get_snapshot": ("snapshots.get_snapshot", LOOKING),
     "list_sessions": ("sessions.list_sessions", LOOKING),
     "get_session": ("sessions.get_session", LOOKING),
     "stop_session": ("sessions.stop_session", PERSONAL),

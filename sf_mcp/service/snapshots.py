@@ -5,13 +5,17 @@ first (`turn`), so that no two of them meet.
 """
 
 import logging
+import re
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from datetime import datetime
 
-from sf_mcp.core.errors import StoneforgeError
-from sf_mcp.core.identity import SERVER
+from sf_mcp.core.errors import NotFound, StoneforgeError
+from sf_mcp.core.identity import SERVER, Caller
 from sf_mcp.core.models import LateWork, Oid, TaskId
 from sf_mcp.core.text import one_line
+from sf_mcp.core.thinning import NEWEST, kept
 from sf_mcp.git.late import (
     LateCommit,
     changes_of,
@@ -21,16 +25,34 @@ from sf_mcp.git.late import (
     number_late,
     settle_late,
 )
+from sf_mcp.git.snapshots import SNAPSHOTS, Snapshot, list_snapshots, thin
 from sf_mcp.git.worktrees import Worktrees
 from sf_mcp.service.target import TargetService
 from sf_mcp.service.workspace import Workspace
-from sf_mcp.store import sessions, tasks
+from sf_mcp.store import handoffs, sessions, tasks
 from sf_mcp.store.late_work import LATE_WORK, of_task
 
 logger = logging.getLogger(__name__)
 
 MOST_FILES = 10
 """Of a late commit that are named; the rest is counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotView:
+    """A snapshot of a task as people see it."""
+
+    task_id: TaskId
+    number: int
+    at: datetime
+    reason: str
+    session: str
+    """Whose files they are, by name; empty when nobody's in particular."""
+    commit: Oid
+    parent: Oid | None
+    """The commit that was checked out."""
+    files: int
+    """How many of them differ from that commit."""
 
 
 class SnapshotService:
@@ -69,6 +91,80 @@ class SnapshotService:
                     "snapshot_failed", task_id, reason=reason, detail=one_line(str(error), 300)
                 )
             return None
+
+    # -- for people ------------------------------------------------------------------------------
+
+    def list_snapshots(self, _caller: Caller, task: str) -> list[SnapshotView]:
+        """Return the task's snapshots, newest first, whatever has become of the task."""
+        task_id, late = self._known(task)
+        found = list_snapshots(self._forge, task_id)[::-1]
+        return [self._view(task_id, each, late.get(each.number)) for each in found]
+
+    def get_snapshot(self, _caller: Caller, task: str, *, number: int = 0) -> SnapshotView:
+        """Return one snapshot of the task, the newest if no number is given.
+
+        Raises:
+            NotFound: there is none, or none with this number (any more).
+        """
+        task_id, late = self._known(task)
+        found = {each.number: each for each in list_snapshots(self._forge, task_id)}
+        if not found:
+            raise NotFound(
+                f"{task_id} has no snapshot: nothing was ever left uncommitted.",
+                remedy="What was committed is on its branch in the forge.",
+            )
+        each = found.get(number or max(found))
+        if each is None:
+            raise NotFound(
+                f"{task_id} has no snapshot {number}; there are "
+                f"{', '.join(str(one) for one in sorted(found))}.",
+                remedy=f"Choose one of them. Old ones that were thinned: git --git-dir "
+                f"{self._forge.git_dir} log {SNAPSHOTS}/{task_id}/thinned",
+            )
+        return self._view(task_id, each, late.get(each.number))
+
+    def _known(self, task: str) -> tuple[TaskId, dict[int, LateWork]]:
+        with self._workspace.read() as tx:
+            task_id = tasks.get(tx.db, task).id
+            return task_id, {one.snapshot: one for one in of_task(tx.db, task_id)}
+
+    def _view(self, task_id: TaskId, each: Snapshot, late: LateWork | None) -> SnapshotView:
+        session_id = late.session_id if late is not None else each.session
+        with self._workspace.read() as tx:
+            session = sessions.SESSIONS.get(tx.db, session_id) if session_id else None
+        return SnapshotView(
+            task_id=task_id,
+            number=each.number,
+            at=each.at,
+            reason=f"late commit: {each.reason}" if late is not None else each.reason,
+            session=session.name if session else session_id,
+            commit=each.commit,
+            parent=each.parent,
+            files=len(changes_of(self._forge, each.commit)[1]),
+        )
+
+    # -- thinning ----------------------------------------------------------------------------------
+
+    def thin(self) -> None:
+        """Thin the old snapshots of every task; those that a handoff or late work names stay."""
+        numbered = re.compile(rf"{SNAPSHOTS}/(T[0-9]+)/[0-9]+")
+        refs = map(numbered.fullmatch, self._forge.refs_below(SNAPSHOTS))
+        many = Counter(TaskId(found[1]) for found in refs if found)
+        for task_id in [one for one, number in many.items() if number > NEWEST]:
+            with self.turn(task_id):
+                self._thin(task_id)
+
+    def _thin(self, task_id: TaskId) -> None:
+        taken = list_snapshots(self._forge, task_id)
+        with self._workspace.read() as tx:
+            named = {one.snapshot for one in handoffs.of_task(tx.db, task_id)}
+            pinned = {one.snapshot for one in of_task(tx.db, task_id)}
+        pinned |= {each.number for each in taken if each.commit in named}
+        now = self._workspace.now()
+        keep = kept([(each.number, each.at) for each in taken], now, pinned)
+        if drop := [each for each in taken if each.number not in keep]:
+            thin(self._forge, task_id, drop, now)
+            logger.info("%s snapshots of %s thinned", len(drop), task_id)
 
     # -- late commits ------------------------------------------------------------------------------
 

@@ -20,9 +20,10 @@ COMMANDS = {
     "mr list", "mr show", "mr approve", "mr reject",
     "question list", "question show", "question answer",
     "session list", "session log", "session stop",
+    "snapshot list", "restore",
     "config check",
 }  # fmt: skip
-"""Part 9 of the issue."""
+"""What people know the program by."""
 
 
 def _commands() -> dict[str, typer.models.CommandInfo]:

@@ -26,6 +26,8 @@ LOOKING = {
     "list_merge_requests",
     "get_merge_request",
     "show_changes",
+    "list_snapshots",
+    "get_snapshot",
     "list_sessions",
     "get_session",
     "fleet_status",
