@@ -32,22 +32,38 @@ BOUND_SECONDS = 30.0
 HELD = "checks: [{name: tests, run: no-such-command, timeoutSeconds: 9}]\n" + TINY.split("\n", 1)[1]
 
 
+class Steps:
+    """The steps of a train, counted as they begin."""
+
+    def __init__(self, step: Callable[[], bool]) -> None:
+        self._step = step
+        self._begun = self._ended = 0
+
+    def take(self) -> bool:
+        self._begun += 1
+        try:
+            return self._step()
+        finally:
+            self._ended += 1
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether one is: on a busy machine it takes longer than a rest is long."""
+        return self._begun != self._ended
+
+    def __call__(self) -> int:
+        return self._begun
+
+
 @asynccontextmanager
-async def running(project: Project) -> AsyncGenerator[Callable[[], int]]:
+async def running(project: Project) -> AsyncGenerator["Steps"]:
     """Run the loops; what is yielded counts the steps of the train so far."""
-    steps = 0
-    step = project.services.train.step
-
-    def counted() -> bool:
-        nonlocal steps
-        steps += 1
-        return step()
-
-    project.services.train.step = counted
+    steps = Steps(project.services.train.step)
+    project.services.train.step = steps.take
     project.services.notices.attach()
     async with anyio.create_task_group() as group:
         group.start_soon(loops.run_loops, project.services)
-        yield lambda: steps
+        yield steps
         group.cancel_scope.cancel()
 
 
@@ -59,11 +75,11 @@ async def until(holds: Callable[[], bool]) -> None:
             await anyio.sleep(0.01)
 
 
-async def at_rest(steps: Callable[[], int]) -> int:
+async def at_rest(steps: Steps) -> int:
     """Wait until the train has stepped and rests; return its steps so far."""
     await until(lambda: steps() > 0)
     seen = -1
-    while steps() != seen:
+    while steps() != seen or steps.is_under_way:
         seen = steps()
         await anyio.sleep(0.3)
     return seen
