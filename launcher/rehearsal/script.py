@@ -19,7 +19,12 @@ from sf_mcp.core.models import Role
 END_OF_SCRIPT = "There is nothing left in my script."
 NO_SCRIPT = "No script is written for this session."
 
-_TEMPLATE = re.compile(r"\{\{(session|last|last:.+?|any:.+?)\}\}(?!\})")
+MOST_REPEATS = 60
+"""How often a step is said again at most, whatever its `until`."""
+REPEAT_SECONDS = 0.5
+"""Before a step is said again: what refused it may be a server that is just being started."""
+
+_TEMPLATE = re.compile(r"\{\{(session|last|last:.+?|any:.+?|opening:.+?)\}\}(?!\})")
 
 
 def _compiles(pattern: str) -> str:
@@ -74,7 +79,8 @@ class Step(_Model):
 
     `{{last}}` is the text of the newest tool results, `{{last:REGEX}}` a match in them (its first
     group, if it has one), `{{any:REGEX}}` the newest match in the whole conversation,
-    `{{session}}` the session's id.
+    `{{opening:REGEX}}` the first one in what the session was told at its start, `{{session}}` the
+    session's id.
     """
 
     text: Text = ""
@@ -82,6 +88,9 @@ class Step(_Model):
     tools: tuple[ToolCall, ...] = ()
     expect: Pattern = ""
     """Must be found in what came since the last answer; else the step counts as a miss."""
+    until: Pattern = ""
+    """The step is said again until this is found in what comes of it, as by a model that tries
+    again; in vain too often, it is a miss."""
     unless: Pattern = ""
     """Found in what came since the last answer, it has the step left out: it is done already."""
     fill: int | None = Field(default=None, ge=1)
@@ -133,7 +142,8 @@ class Script(_Model):
     match: Pattern = ""
     """Found in what the session was first told: a title, an id. Empty matches every session."""
     attempts: tuple[tuple[Step, ...], ...] = Field(min_length=1)
-    """The first session plays the first list, the next one the second; the last list repeats."""
+    """The first session plays the first list, the next one the second; the last list repeats.
+    Sessions for which `match` found different texts are counted apart."""
 
     @property
     def name(self) -> str:
@@ -151,6 +161,10 @@ class Turn:
     step: Step | None
     is_fault: bool
     """The fault of the step is due, not its answer."""
+    pause: float = 0.0
+    """Seconds to wait first."""
+    given_up: str = ""
+    """What was in vain said too often, as a miss."""
 
 
 @dataclass(slots=True)
@@ -163,11 +177,20 @@ class _Place:
     faults: int = 0
     said: frozenset[str] = frozenset()
     """The calls of the newest answer, to see whether they came to a result."""
+    repeats: int = 0
+    """How often the present step was said in vain."""
+    is_to_be_judged: bool = False
+    """The step before was said, and what came of it has not been looked at."""
 
     @property
     def steps(self) -> tuple[Step, ...]:
         lists = self.script.attempts
         return lists[min(self.attempt, len(lists)) - 1]
+
+    @property
+    def step(self) -> Step | None:
+        """The present step; None past the end."""
+        return self.steps[self.number] if self.number < len(self.steps) else None
 
 
 @dataclass(slots=True)
@@ -176,26 +199,46 @@ class Prompter:
 
     scripts: Sequence[Script]
     _places: dict[str, _Place] = field(default_factory=dict[str, _Place])
-    _sessions_of: dict[int, int] = field(default_factory=dict[int, int])
+    _sessions_of: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
 
     def next(self, request: ModelRequest) -> Turn | None:
         """Return what is due for `request`; None when no script is written for its session."""
         place = self._place(request)
         if place is None:
             return None
+        given_up = ""
         if not place.said <= request.settled_calls:
-            place.number, place.faults, place.said = place.number - 1, 0, frozenset()
-        while (done := place.steps[place.number :][:1]) and done[0].is_done(request.newest):
-            place.number, place.faults = place.number + 1, 0
-        number = place.number
-        step = place.steps[number] if number < len(place.steps) else None
+            self._step_back(place)
+        elif place.is_to_be_judged:
+            given_up = self._judge(place, request)
+        place.is_to_be_judged = False
+        while (step := place.step) is not None and step.is_done(request.newest):
+            place.number, place.faults, place.repeats = place.number + 1, 0, 0
         return Turn(
             script=place.script.name,
             attempt=place.attempt,
-            number=number + 1,
+            number=place.number + 1,
             step=step,
             is_fault=step is not None and step.has_fault and place.faults < step.times,
+            pause=REPEAT_SECONDS if place.repeats else 0.0,
+            given_up=given_up,
         )
+
+    def _judge(self, place: _Place, request: ModelRequest) -> str:
+        """Say the step before once more if it was in vain; return the miss when it is given up."""
+        until = place.steps[place.number - 1].until
+        if not until or re.search(until, request.newest):
+            place.repeats = 0
+            return ""
+        if place.repeats >= MOST_REPEATS:
+            place.repeats = 0
+            return f"said {MOST_REPEATS} times and {until!r} never came of it"
+        place.repeats += 1
+        self._step_back(place)
+        return ""
+
+    def _step_back(self, place: _Place) -> None:
+        place.number, place.faults, place.said = place.number - 1, 0, frozenset()
 
     def faulted(self, session: str) -> None:
         """Count one fault of the present step; a step that was only a fault is then over."""
@@ -209,11 +252,12 @@ class Prompter:
         """Go on to the next step: the answer of the present one was handed over."""
         place = self._places[session]
         place.number, place.faults, place.said = place.number + 1, 0, tool_use_ids
+        place.is_to_be_judged = True
 
     def unsaid(self, session: str) -> None:
         """Take back `said`: the client was gone before it had the answer."""
         place = self._places[session]
-        place.number, place.said = place.number - 1, frozenset()
+        place.number, place.said, place.is_to_be_judged = place.number - 1, frozenset(), False
 
     def compacted(self, session: str) -> None:
         """Expect no result any more: the conversation was replaced by a summary."""
@@ -224,8 +268,11 @@ class Prompter:
         if request.session in self._places:
             return self._places[request.session]
         for index, script in enumerate(self.scripts):
-            if script.role in (None, request.role) and re.search(script.match, request.opening):
-                attempt = self._sessions_of[index] = self._sessions_of.get(index, 0) + 1
+            if script.role not in (None, request.role):
+                continue
+            if found := re.search(script.match, request.opening):
+                kind = (index, found.group())
+                attempt = self._sessions_of[kind] = self._sessions_of.get(kind, 0) + 1
                 place = self._places[request.session] = _Place(script, attempt)
                 return place
         return None
@@ -284,6 +331,11 @@ def _look_up(template: str, request: ModelRequest, on_miss: Callable[[str], None
     if template == "last":
         return request.last_result
     source, _, pattern = template.partition(":")
+    if source == "opening":
+        if found := re.search(pattern, request.opening):
+            return found.group(1 if found.re.groups else 0) or ""
+        on_miss(f"nothing matches {{{{{template}}}}}")
+        return ""
     texts = (request.last_result,) if source == "last" else reversed(request.texts)
     for text in texts:
         matches = list(re.finditer(pattern, text))

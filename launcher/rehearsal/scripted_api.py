@@ -55,9 +55,21 @@ class ScriptedApi:
     """The API as a context manager: `with ScriptedApi(scripts) as api: … api.url …`."""
 
     def __init__(
-        self, scripts: Sequence[Script], *, log: Path | None = None, keep_bodies: bool = False
+        self,
+        scripts: Sequence[Script],
+        *,
+        log: Path | None = None,
+        keep_bodies: bool = False,
+        on_request: Callable[[ModelRequest], None] | None = None,
+        disturb: Callable[[ModelRequest], Step | None] | None = None,
     ) -> None:
-        """Answer from `scripts`, the first that fits a session; write each record to `log`."""
+        """Answer from `scripts`, the first that fits a session; write each record to `log`.
+
+        `on_request` sees each step of a session before it is answered. `disturb` may name a step
+        whose fault happens first (the client then tries again), or whose `fill` the answer has.
+        """
+        self._on_request = on_request
+        self._disturb = disturb
         self._prompter = Prompter(scripts)
         self._changed = threading.Condition()
         self._recorder = Recorder(self._changed, log=log, keep_bodies=keep_bodies)
@@ -160,9 +172,17 @@ class ScriptedApi:
         connection.send_answer(request, self._message(request, ({"type": "text", "text": text},)))
 
     def _answer_main(self, connection: "_Handler", request: ModelRequest, body: bytes) -> None:
+        if self._on_request is not None:
+            self._on_request(request)
+        disturbance = self._disturb(request) if self._disturb is not None else None
+        if disturbance is not None and disturbance.has_fault:
+            self._recorder.add(request, body, answered=f"disturbed: {_fault_name(disturbance)}")
+            answer = self._message(request, ({"type": "text", "text": END_OF_SCRIPT},))
+            self._do_fault(connection, request, disturbance, answer)
+            return
         with self._changed:
             turn = self._prompter.next(request)
-        misses: list[str] = []
+        misses: list[str] = [turn.given_up] if turn is not None and turn.given_up else []
         if turn is None or turn.step is None:
             if turn is None:
                 misses.append(f"no script for a session that was told: {request.opening[:200]!r}")
@@ -174,7 +194,7 @@ class ScriptedApi:
         step = turn.step
         _expect(step, request, misses)
         self._wait_for_others(connection, request, step, misses)
-        self.pause(connection, step.delay)
+        self.pause(connection, step.delay + turn.pause)
         if turn.is_fault:
             fault = _fault_name(step)
             # The whole answer is built even when it is cut, so that its templates are checked.
@@ -185,6 +205,8 @@ class ScriptedApi:
                 self._prompter.faulted(request.session)
             self._do_fault(connection, request, step, answer)
             return
+        if disturbance is not None and step.fill is None:
+            step = step.model_copy(update={"fill": disturbance.fill})
         answer = self._scripted_answer(request, step, misses)
         connection.check_client()
         with self._changed:

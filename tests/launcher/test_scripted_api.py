@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import ValidationError
 
-from launcher.rehearsal.messages import RequestKind
+from launcher.rehearsal.messages import ModelRequest, RequestKind
 from launcher.rehearsal.script import END_OF_SCRIPT, NO_SCRIPT, Script, Step
 from launcher.rehearsal.scripted_api import ScriptedApi
 from sf_mcp.core.models import Role
@@ -375,6 +375,94 @@ def test_a_call_that_a_kill_cut_off_is_made_again() -> None:
 
         assert again.call["name"] == "mcp__sf__claim_task"
         assert session.go_on(again, result(again.call["id"], "T1")).text == "claimed"
+
+
+def test_a_step_is_said_again_until_it_has_come_to_what_it_waits_for() -> None:
+    steps = [{"tools": [{"name": "claim_task"}], "until": "claimed"}, {"text": "on"}]
+    with ScriptedApi([a_script(steps)]) as api:
+        session = Session(api, "a")
+
+        first = session.ask()
+        again = session.go_on(first, result(first.call["id"], "the server does not answer"))
+        third = session.go_on(again, result(again.call["id"], "T1 is claimed"))
+
+        assert [first.call["name"], again.call["name"]] == ["mcp__sf__claim_task"] * 2
+        assert third.text == "on"
+        assert api.misses == ()
+
+
+def test_a_step_that_is_in_vain_too_often_is_a_miss_and_the_next_follows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("launcher.rehearsal.script.MOST_REPEATS", 1)
+    steps = [{"text": "please", "until": "yes"}, {"text": "then not"}]
+    with ScriptedApi([a_script(steps)]) as api:
+        session = Session(api, "a")
+
+        first = session.ask()
+        second = session.go_on(first, user("no"))
+        third = session.go_on(second, user("no"))
+
+        assert [first.text, second.text, third.text] == ["please", "please", "then not"]
+        assert "said 1 times and 'yes' never came of it" in api.misses[0]
+
+
+def test_a_step_is_left_out_when_what_came_says_that_it_is_not_needed() -> None:
+    steps = [{"text": "one"}, {"text": "I wait", "unless": "answered"}, {"text": "two"}]
+    with ScriptedApi([a_script(steps)]) as api:
+        knows, waits = Session(api, "a"), Session(api, "b")
+
+        assert knows.go_on(knows.ask(), user("it is answered")).text == "two"
+        assert waits.go_on(waits.ask(), user("not yet")).text == "I wait"
+
+
+def test_sessions_are_counted_apart_for_each_text_that_the_match_has_found() -> None:
+    script = a_script([{"text": "first"}], [{"text": "second"}], match=r"Do T\d+")
+    with ScriptedApi([script]) as api:
+        told = ["Do T1", "Do T2", "Do T1"]
+        texts = [Session(api, str(n), text).ask().text for n, text in enumerate(told)]
+
+        assert texts == ["first", "first", "second"]
+
+
+def test_a_template_takes_from_what_the_session_was_first_told() -> None:
+    script = a_script([{"text": "one"}, {"text": "{{opening:T\\d+}} {{opening:part (\\w+)}}"}])
+    with ScriptedApi([script]) as api:
+        session = Session(api, "a", "T4: Build part axle, before part bell")
+        assert session.go_on(session.ask(), user("T5 part saddle")).text == "T4 axle"
+        assert api.misses == ()
+
+
+def test_a_disturbance_comes_before_the_step_and_costs_it_nothing() -> None:
+    due = [Step(error=529), Step(text="-", fill=150_000)]
+
+    def disturb(request: ModelRequest) -> Step | None:
+        seen.append(request.session)
+        return due.pop(0) if due else None
+
+    seen: list[str] = []
+    with ScriptedApi([a_script([{"text": "one"}])], disturb=disturb) as api:
+        session = Session(api, "a")
+        refused, answered = session.ask(), session.ask()
+
+        assert refused.status == 529
+        assert answered.text == "one"
+        usage = answered.message["usage"]
+        told = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+        assert sum(usage[name] for name in told) == 150_000
+        assert seen == ["a", "a"]
+
+
+def test_every_step_of_a_session_is_seen_with_what_its_tools_have_returned() -> None:
+    seen: list[ModelRequest] = []
+    steps = [{"tools": [{"name": "Bash"}]}, {"text": "done"}]
+    with ScriptedApi([a_script(steps)], on_request=seen.append) as api:
+        session = Session(api, "a")
+        first = session.ask()
+        session.go_on(first, result(first.call["id"], "ledger commit"))
+
+        assert [request.session for request in seen] == ["a", "a"]
+        assert seen[1].texts[-1] == "ledger commit"
 
 
 def test_a_summary_does_not_make_the_last_call_forgotten() -> None:
