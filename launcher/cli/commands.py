@@ -18,8 +18,9 @@ EXIT_CODES = {
     ExitCode.USAGE: "wrong usage",
     ExitCode.UNREACHABLE: "no project here, or no server",
     ExitCode.WAITING: "(--until-idle) a person is needed",
+    ExitCode.INCONCLUSIVE: "(drill) nothing was lost, but something was never hit",
     ExitCode.UNUSABLE: "Claude Code or the configuration cannot be used",
-    ExitCode.INTERRUPTED: "(--until-idle) interrupted",
+    ExitCode.INTERRUPTED: "(--until-idle, drill) interrupted",
 }
 
 app = typer.Typer(
@@ -102,6 +103,48 @@ def rehearse(
     from launcher.rehearsal.command import run_story
 
     raise typer.Exit(run_story(story, keep=keep, as_json=as_json))
+
+
+@app.command()
+def drill(
+    story: Annotated[Path | None, typer.Argument(help="A story; else the shipped drill.")] = None,
+    *,
+    seed: Annotated[
+        int | None, typer.Option(help="Decides whom and what it hits; else chosen and told.")
+    ] = None,
+    kills: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 40,
+    aim: Annotated[
+        str, typer.Option(help="Only at these: landing, snapshot, claim, check, fence.")
+    ] = "",
+    config: Annotated[
+        Path | None, typer.Option(help="Lay the settings of this config.yaml over the story's.")
+    ] = None,
+    keep: Annotated[Path | None, typer.Option(help="Keep everything in this new folder.")] = None,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds; 0: by the kills.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Run a story while killing server, launcher, sessions and checks; see that nothing is lost.
+
+    The real Claude Code and a scripted model: no account, no tokens, a repository of its own.
+
+    Example: sf-launch drill --seed 1 --kills 100
+    """
+    from launcher.rehearsal.drill_command import Options, drill_story
+
+    raise typer.Exit(
+        drill_story(
+            Options(
+                story=story,
+                seed=seed,
+                kills=kills,
+                aim=aim,
+                config=config,
+                keep=keep,
+                timeout_seconds=timeout,
+                as_json=as_json,
+            )
+        )
+    )
 
 
 def _root(named: Path | None) -> Path:

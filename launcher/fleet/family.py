@@ -48,7 +48,7 @@ def end_family(session_id: str, *, grace_seconds: float) -> tuple[int, ...]:
 def _members(session_id: str) -> dict[int, str]:
     """Return the living processes that carry the id, with their start times."""
     mark = f"{SESSION_VARIABLE}={session_id}"
-    pids = _marked_by_proc(mark) if sys.platform == "linux" else _marked_by_ps(mark)
+    pids = [pid for pid, words in environments().items() if mark in words]
     starts = {pid: process.start_time(pid) for pid in pids if pid != os.getpid()}
     return {
         pid: started
@@ -57,20 +57,28 @@ def _members(session_id: str) -> dict[int, str]:
     }
 
 
-def _marked_by_proc(mark: str) -> list[int]:
-    wanted = mark.encode()
-    found: list[int] = []
+def environments() -> dict[int, list[str]]:
+    """Return what each process was started with, as `NAME=value`, as far as it may be seen.
+
+    A process that has ended has nothing. Where there is no /proc, the words of its command line
+    come with them.
+    """
+    return _environments_by_proc() if sys.platform == "linux" else _environments_by_ps()
+
+
+def _environments_by_proc() -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         # Another user's, or gone meanwhile. A zombie's is empty.
         with contextlib.suppress(OSError):
-            if wanted in (entry / "environ").read_bytes().split(b"\0"):
-                found.append(int(entry.name))
+            words = (entry / "environ").read_bytes().decode("utf-8", "surrogateescape")
+            found[int(entry.name)] = words.split("\0")
     return found
 
 
-def _marked_by_ps(mark: str) -> list[int]:
+def _environments_by_ps() -> dict[int, list[str]]:
     # macOS shows the environment of the person's own processes, though not of Apple's binaries.
     try:
         done = subprocess.run(
@@ -82,9 +90,9 @@ def _marked_by_ps(mark: str) -> list[int]:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return []
+        return {}
     rows = (line.split(None, 1) for line in done.stdout.splitlines())
-    return [int(row[0]) for row in rows if len(row) == 2 and mark in row[1].split()]
+    return {int(row[0]): row[1].split() for row in rows if len(row) == 2}
 
 
 def _signal(pid: int, started: str, number: signal.Signals) -> None:

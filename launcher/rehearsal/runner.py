@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,14 +65,7 @@ def rehearse(
     """
     started = monotonic()
     with ExitStack() as stack:
-        if keep is None:
-            temporary = tempfile.TemporaryDirectory(prefix="rehearsal-", ignore_cleanup_errors=True)
-            folder = Path(stack.enter_context(temporary)).resolve()
-        else:
-            folder = keep.resolve()
-            folder.mkdir(parents=True, exist_ok=True)
-            if any(folder.iterdir()):
-                raise StoneforgeError(f"{folder} is not empty.", remedy="Name a new folder.")
+        folder = open_folder(stack, keep)
         api = stack.enter_context(ScriptedApi(story.model, log=folder / "model.jsonl"))
         say(f"story {story.name}: {len(story.plan.tasks)} tasks, model on {api.url}")
         world = make_world(folder, story, api.url)
@@ -90,6 +83,22 @@ def rehearse(
             model_requests=api.count(),
             folder=str(folder) if keep is not None else "",
         )
+
+
+def open_folder(stack: ExitStack, keep: Path | None) -> Path:
+    """Return the folder of a rehearsal: a new one to be kept, or one that goes with `stack`.
+
+    Raises:
+        StoneforgeError: there is something in the one that was named.
+    """
+    if keep is None:
+        temporary = tempfile.TemporaryDirectory(prefix="rehearsal-", ignore_cleanup_errors=True)
+        return Path(stack.enter_context(temporary)).resolve()
+    folder = keep.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise StoneforgeError(f"{folder} is not empty.", remedy="Name a new folder.")
+    return folder
 
 
 def _play(world: World, story: Story, say: Say) -> dict[str, str]:
@@ -143,7 +152,7 @@ def _watch(client: Client, server: "subprocess.Popen[bytes]", story: Story, say:
                 raise StoneforgeError("The server ended in the middle of the story.") from error
         for event in events:
             newest = event["number"]
-            if line := _told(event):
+            if line := told(event):
                 say(f"{monotonic() - started:5.1f} s  {line}")
         if status is not None and not events and _is_over(status):
             return
@@ -160,7 +169,8 @@ def _is_over(status: dict[str, Any]) -> bool:
     )
 
 
-def _told(event: dict[str, Any]) -> str:
+def told(event: Mapping[str, Any]) -> str:
+    """Return an event as a line for who watches; empty when it is of no interest to them."""
     subject, data = event["subject"], event["data"]
     match event["kind"]:
         case "claimed":

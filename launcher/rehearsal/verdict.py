@@ -3,7 +3,6 @@
 It reads the database as an outsider would (read-only, by SQL) and trusts no summary of ours.
 """
 
-import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.rehearsal.scripted_api import ScriptedApi
+from launcher.rehearsal.state import open_state
 from launcher.rehearsal.story import Story
 from launcher.rehearsal.world import World
 from sf_mcp.core.models import Role
@@ -46,8 +46,7 @@ class Ending:
 
 def look(world: World, keys_by_id: dict[str, str]) -> Ending:
     """Read the end of the story from the database."""
-    uri = f"file:{world.root / '.stoneforge' / 'state.db'}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True)) as db:
+    with closing(open_state(world)) as db:
 
         def keys(query: str) -> list[str]:
             return [keys_by_id[row[0]] for row in db.execute(query) if row[0] in keys_by_id]
@@ -68,6 +67,24 @@ def look(world: World, keys_by_id: dict[str, str]) -> Ending:
 
 def verify(world: World, story: Story, ending: Ending, api: ScriptedApi) -> Iterator[Finding]:
     """Yield each expectation of the story with whether it held."""
+    yield from verify_course(story, ending, api)
+    yield from verify_project(world, story)
+    yield Finding(
+        what="the model was asked only what the story foresaw",
+        held=not api.misses,
+        detail="; ".join(api.misses[:3]),
+    )
+
+
+def verify_project(world: World, story: Story) -> Iterator[Finding]:
+    """Yield what must hold of the person's checkout and of every value of the target branch."""
+    yield from _checkout(world, story.expect.files)
+    if story.expect.suite:
+        yield from _suite_on_every_value(world, story.expect.suite)
+
+
+def verify_course(story: Story, ending: Ending, api: ScriptedApi) -> Iterator[Finding]:
+    """Yield what must have happened on the way."""
     expect = story.expect
     for key in expect.merged:
         yield Finding(
@@ -91,14 +108,6 @@ def verify(world: World, story: Story, ending: Ending, api: ScriptedApi) -> Iter
             held=most >= expect.workers_at_once,
             detail=f"at most {most}",
         )
-    yield from _checkout(world, expect.files)
-    if expect.suite:
-        yield from _suite_on_every_value(world, expect.suite)
-    yield Finding(
-        what="the model was asked only what the story foresaw",
-        held=not api.misses,
-        detail="; ".join(api.misses[:3]),
-    )
 
 
 def _checkout(world: World, files: Mapping[str, str]) -> Iterator[Finding]:

@@ -1,7 +1,8 @@
 """The world of a rehearsal: a repository of a person of its own, with a home and no login.
 
 Everything lies in one folder. The environment has nothing of the machine but PATH and the locale,
-so that no login of anybody can be found, and the model's address is loopback.
+so that no login of anybody can be found, and the model's address is loopback. (PYTHONPATH too, if
+this program was itself found by it: what is started must be the same.)
 """
 
 import os
@@ -44,12 +45,20 @@ class World:
         return self.folder / "home"
 
     @property
+    def temporary(self) -> Path:
+        """Where every process of the rehearsal puts its temporary files."""
+        return self.folder / "tmp"
+
+    @property
     def environment(self) -> dict[str, str]:
         """What every process of the rehearsal is started with."""
         binaries = Path(sys.executable).parent
+        found_by = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
         return {
+            **found_by,
             "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
             "HOME": str(self.home),
+            "TMPDIR": str(self.temporary),
             "LANG": os.environ.get("LANG", "C.UTF-8"),
             "TERM": "dumb",
             "ANTHROPIC_BASE_URL": self.model_url,
@@ -58,11 +67,22 @@ class World:
             "DISABLE_AUTOUPDATER": "1",
         }
 
-    def run(self, command: Sequence[str], *, cwd: Path | None = None) -> str:
+    def git(self, *arguments: str, accept: Sequence[int] = (0,)) -> str:
+        """Run git in the forge, as somebody who looks in, and return what it printed.
+
+        Raises:
+            StoneforgeError: its exit code is not among `accept`, or it did not end in time.
+        """
+        forge = self.root / ".stoneforge" / "forge.git"
+        return self.run(["git", "--git-dir", str(forge), *arguments], accept=accept)
+
+    def run(
+        self, command: Sequence[str], *, cwd: Path | None = None, accept: Sequence[int] = (0,)
+    ) -> str:
         """Run a command of the person's to its end and return what it printed.
 
         Raises:
-            StoneforgeError: it failed or did not end in time.
+            StoneforgeError: its exit code is not among `accept`, or it did not end in time.
         """
         try:
             done = subprocess.run(
@@ -73,14 +93,14 @@ class World:
                 capture_output=True,
                 text=True,
                 timeout=COMMAND_TIMEOUT_SECONDS,
-                check=True,
+                check=False,
             )
-        except subprocess.CalledProcessError as error:
-            raise StoneforgeError(
-                f"`{' '.join(command)}` failed: {error.stderr.strip() or error.stdout.strip()}"
-            ) from error
         except subprocess.TimeoutExpired as error:
             raise StoneforgeError(f"`{' '.join(command)}` did not end in time.") from error
+        if done.returncode not in accept:
+            raise StoneforgeError(
+                f"`{' '.join(command)}` failed: {done.stderr.strip() or done.stdout.strip()}"
+            )
         return done.stdout
 
 
@@ -92,6 +112,7 @@ def make_world(folder: Path, story: Story, model_url: str) -> World:
     """
     world = World(folder=folder, model_url=model_url)
     world.home.mkdir(parents=True)
+    world.temporary.mkdir()
     (world.home / ".gitconfig").write_text(GIT_CONFIG)
     _write_files(world.root, story.repository)
     for command in (

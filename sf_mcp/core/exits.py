@@ -13,6 +13,8 @@ class ExitCode(IntEnum):
     """No project here, or its server does not answer."""
     WAITING = 4
     """`sf-launch --until-idle`: nothing more can be done until a person has done something."""
+    INCONCLUSIVE = 5
+    """`sf-launch drill`: nothing was lost, and something that it is about never happened."""
     UNUSABLE = 78
     """`sf-launch`: the login or the configuration must be corrected first; starting it again would
     end the same way. (EX_CONFIG of sysexits.h.)"""

@@ -1,0 +1,245 @@
+"""A short drill with real processes; the same on builds that each have one known defect.
+
+The long one is for people: `sf-launch drill --seed 1 --kills 100`.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from launcher.rehearsal.drill_command import Options, drill_story, with_settings
+from launcher.rehearsal.story import load_story, shipped_story
+from sf_mcp.core.errors import ConfigInvalid, InvalidInput
+from sf_mcp.core.exits import ExitCode
+
+ROOT = Path(__file__).resolve().parents[2]
+MOST_SECONDS = 280
+SOURCES = ("sf_mcp", "launcher", "prompts", "examples")
+
+
+@dataclass(frozen=True)
+class Drilled:
+    code: int
+    outcome: dict[str, Any]
+    left_running: list[str]
+
+    @property
+    def wrong(self) -> list[str]:
+        return [one["what"] for one in self.outcome["findings"] if not one["held"]]
+
+
+def _drill(folder: Path, *arguments: str, code_in: Path | None = None) -> Drilled:
+    """Run a drill as a person does, with the code of this checkout or of a changed copy."""
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    if code_in is not None:
+        environment["PYTHONPATH"] = str(code_in)
+    done = subprocess.run(
+        [sys.executable, "-m", "launcher", "drill", *arguments, "--keep", str(folder), "--json"],
+        cwd=code_in or ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=MOST_SECONDS,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    return Drilled(done.returncode, json.loads(done.stdout), _running_below(folder))
+
+
+def _running_below(folder: Path) -> list[str]:
+    return [
+        " ".join(process.info["cmdline"] or [])
+        for process in psutil.process_iter(["cmdline", "cwd", "environ"])
+        if str(folder) in str(process.info)
+    ]
+
+
+# -- a sound build ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def drilled(tmp_path_factory: pytest.TempPathFactory) -> Drilled:
+    folder = tmp_path_factory.mktemp("drill") / "world"
+    return _drill(folder, "--seed", "1", "--kills", "8")
+
+
+def test_a_short_drill_loses_nothing_and_lands_nothing_twice(drilled: Drilled) -> None:
+    assert drilled.wrong == []
+    assert (drilled.code, drilled.outcome["verdict"]) == (ExitCode.DONE, "everything held")
+    assert drilled.outcome["landings"] == drilled.outcome["tasks"] >= 8
+
+
+def test_each_kind_of_moment_was_hit(drilled: Drilled) -> None:
+    hits = drilled.outcome["hits"]
+    assert all(hits[phase] for phase in ("landing", "snapshot", "claim", "check"))
+    assert drilled.outcome["ledger_entries"] > 8
+
+
+def test_a_drill_leaves_no_process(drilled: Drilled) -> None:
+    assert drilled.left_running == []
+
+
+# -- builds with a defect --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Defect:
+    file: str
+    old: str
+    new: str
+    aim: str
+    found: str
+
+
+DEFECTS: Mapping[str, Defect] = {
+    "the-fence-is-not-checked": Defect(
+        file="sf_mcp/service/claims.py",
+        old="    check_token(newest, session_id, mine.fence, mine.subject, holder=holder)\n",
+        new="    return mine\n",
+        aim="fence",
+        found="no session did anything to a task that it did not hold",
+    ),
+    "snapshots-are-skipped": Defect(
+        file="sf_mcp/git/snapshots.py",
+        old="    if seen is not None and seen.is_clean:\n",
+        new="    if seen is not None:\n",
+        aim="claim",
+        found="each of the {ledger_entries} commits and files of the ledger is kept",
+    ),
+    "the-done-row-comes-before-the-ref": Defect(
+        file="sf_mcp/service/target.py",
+        old="            label = request.id if request else kind.value\n",
+        new="            label = request.id if request else kind.value\n"
+        "            self._finish(intent, LandingState.DONE)\n",
+        aim="landing",
+        found="nothing was recorded as landed before the branch had it",
+    ),
+}
+
+
+def _with(defect: Defect, folder: Path) -> Path:
+    """Copy the program and build the defect in."""
+    for name in SOURCES:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    path = folder / defect.file
+    text = path.read_text("utf-8")
+    assert text.count(defect.old) == 1
+    path.write_text(text.replace(defect.old, defect.new), "utf-8")
+    return folder
+
+
+def _short_story(path: Path) -> Path:
+    """Write the shipped story with a task that is handed over and one that tells a lot."""
+    story = yaml.safe_load(shipped_story("drill").read_text("utf-8"))
+    story["plan"]["tasks"] = [
+        {"key": "axle", "title": "Build part axle"},
+        {"key": "frame", "title": "Hand over part frame"},
+    ]
+    story["expect"]["merged"] = ["axle", "frame"]
+    story["config"]["agents"]["steward"]["review"] = False
+    story["config"]["checks"] = [{"name": "parts", "run": "sh suite.sh"}]
+    # A session that comes back from a freeze is in the middle of these.
+    tell = {"tools": [{"name": "report_progress", "input": {"message": "On."}}], "delay": 0.3}
+    build = story["model"][0]["attempts"][0]
+    build[1:1] = [tell] * 8
+    path.write_text(yaml.safe_dump(story))
+    return path
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_a_drill_of_a_build_with_a_defect_fails(name: str, tmp_path: Path) -> None:
+    defect = DEFECTS[name]
+    story = _short_story(tmp_path / "story.yaml")
+    build = _with(defect, tmp_path / "build")
+
+    drilled = _drill(
+        tmp_path / "world",
+        str(story),
+        *("--seed", "1", "--kills", "1", "--aim", defect.aim),
+        code_in=build,
+    )
+
+    assert drilled.code == ExitCode.REFUSED
+    assert defect.found.format(**drilled.outcome) in drilled.wrong
+    assert drilled.left_running == []
+
+
+# -- the command -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_drill_ends_all_that_it_has_started(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    folder = tmp_path / "world"
+    command = [sys.executable, "-m", "launcher", "drill", "--seed", "1", "--kills", "5"]
+    child = subprocess.Popen(
+        [*command, "--keep", str(folder)],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    said = [next(line for line in child.stdout if "takes T1" in line)]
+    child.send_signal(number)
+    said += child.communicate(timeout=MOST_SECONDS)[0].splitlines()
+
+    assert child.returncode == ExitCode.INTERRUPTED
+    assert said[-1] == "Interrupted; everything that was started has been ended."
+    assert _running_below(folder) == []
+
+
+def test_an_aim_that_is_not_there_is_refused_before_anything_is_started() -> None:
+    with pytest.raises(InvalidInput, match="nothing called moon"):
+        drill_story(Options(aim="landing, moon"))
+
+
+def _a_configuration(path: Path, lines: Sequence[str]) -> Path:
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_a_persons_settings_are_laid_over_those_of_the_story(tmp_path: Path) -> None:
+    mine = _a_configuration(
+        tmp_path / "config.yaml",
+        [
+            "orchestrator: {maxConcurrent: 2, port: 4711}",
+            "agents: {steward: {review: false}, worker: {maxSessionTokens: 100000}}",
+            "merge: {strategy: merge, targetBranch: trunk, push: true}",
+            "budget: {taskUsd: 1}",
+            "checks: [{name: mine, run: pytest}]",
+        ],
+    )
+    story = load_story(shipped_story("drill"))
+
+    config = with_settings(story, mine).config
+
+    # What is about another repository, or about money, stays the story's.
+    assert config["merge"] == {"strategy": "merge", "targetBranch": "main"}
+    assert config["checks"] == story.config["checks"]
+    assert not config.get("budget")
+    assert config["orchestrator"] == {**story.config["orchestrator"], "maxConcurrent": 2}
+    assert config["agents"]["steward"] == {
+        **story.config["agents"]["steward"],
+        "review": False,
+    }
+    assert config["agents"]["worker"]["maxSessionTokens"] == 100_000
+
+
+def test_settings_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
+    mine = _a_configuration(tmp_path / "config.yaml", ["orchestrator: {maxConcurent: 2}"])
+    with pytest.raises(ConfigInvalid, match="maxConcurrent"):
+        with_settings(load_story(shipped_story("drill")), mine)
