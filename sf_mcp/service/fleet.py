@@ -27,6 +27,7 @@ from sf_mcp.core.text import one_line
 from sf_mcp.service.limits import forget_question, held_reason, lift
 from sf_mcp.service.merge_status import merge_status
 from sf_mcp.service.pauses import parked, pause, paused_reason
+from sf_mcp.service.planning_rights import planning
 from sf_mcp.service.resume_status import resume_status
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
@@ -56,9 +57,8 @@ class FleetService:
 
     def pause_fleet(self, caller: Caller, *, reason: str = "") -> str:
         """Start no new sessions and land nothing; those that run go on to their turn's end."""
-        caller.require(Role.PERSON, Role.DIRECTOR, to="pause the fleet")
         text = one_line(reason, 200) or f"paused by {caller.name}"
-        with self._workspace.write(caller) as tx:
+        with planning(self._workspace, caller, to="pause the fleet") as tx:
             pause(tx, text)
         return text
 
@@ -67,8 +67,7 @@ class FleetService:
 
         A limit is the account's and not this project's, so a headless director does not lift it.
         """
-        caller.require(Role.PERSON, Role.DIRECTOR, to="resume the fleet")
-        with self._workspace.write(caller) as tx:
+        with planning(self._workspace, caller, to="resume the fleet") as tx:
             facts.remove(tx.db, "paused")
             tx.event("fleet_resumed")
             if caller.role is Role.PERSON:

@@ -21,13 +21,13 @@ from sf_mcp.service.drafts import (
 )
 from sf_mcp.service.endings import ask_about_blocked, cancel, forget_if_unblocked, retry
 from sf_mcp.service.handing_off import renumber
+from sf_mcp.service.planning_rights import planning
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import leases, plans, tasks
 
 __all__ = ["PlanService", "PlanView", "TaskDraft"]
 
-PLANNERS = (Role.PERSON, Role.DIRECTOR)
 MOST_TASKS_AT_ONCE = 1000
 
 
@@ -65,8 +65,7 @@ class PlanService:
             NotFound: a task depends on one that does not exist.
             CyclicDependencies: the tasks could never start.
         """
-        caller.require(*PLANNERS, to="create plans")
-        with self._workspace.write(caller) as tx:
+        with planning(self._workspace, caller, to="create plans") as tx:
             plan = Plan(
                 id=plans.new_id(tx.db),
                 title=checked_title(title),
@@ -100,8 +99,7 @@ class PlanService:
         Raises:
             IllegalTransition: tasks of it have not ended.
         """
-        caller.require(*PLANNERS, to="complete plans")
-        with self._workspace.write(caller) as tx:
+        with planning(self._workspace, caller, to="complete plans") as tx:
             found = plans.find(tx.db, plan)
             unfinished = [
                 task.id for task in tasks.of_plan(tx.db, found.id) if task.state not in TASK_ENDS
@@ -117,8 +115,7 @@ class PlanService:
 
     def cancel_plan(self, caller: Caller, plan: str) -> PlanView:
         """Cancel a plan and every task of it that has not ended; work done so far is kept."""
-        caller.require(*PLANNERS, to="cancel plans")
-        with self._workspace.write(caller) as tx:
+        with planning(self._workspace, caller, to="cancel plans") as tx:
             found = plans.find(tx.db, plan)
             if found.state is PlanState.CANCELLED:
                 return self._view(tx, found)
@@ -135,8 +132,7 @@ class PlanService:
             return self._view(tx, found)
 
     def _move(self, caller: Caller, plan: str, event: PlanEvent, kind: str) -> PlanView:
-        caller.require(*PLANNERS, to="change plans")
-        with self._workspace.write(caller) as tx:
+        with planning(self._workspace, caller, to="change plans") as tx:
             found = tx.move_plan(plans.find(tx.db, plan), event)
             tx.event(kind, found.id)
             return self._view(tx, found)
@@ -154,8 +150,7 @@ class PlanService:
         Raises:
             IllegalTransition: the plan was cancelled.
         """
-        caller.require(*PLANNERS, to="add tasks")
-        with self._workspace.write(caller) as tx:
+        with planning(self._workspace, caller, to="add tasks") as tx:
             return self._add(tx, caller, plans.find(tx.db, plan), tasks)
 
     def propose_task(
@@ -267,8 +262,7 @@ class PlanService:
         Raises:
             IllegalTransition: the task has ended, or is not a proposal.
         """
-        caller.require(*PLANNERS, to="change tasks")
-        with self._workspace.write(caller) as tx:
+        with planning(self._workspace, caller, to="change tasks") as tx:
             found = tasks.get(tx.db, task)
             changes: dict[str, object] = {}
             if title is not None:
@@ -315,16 +309,14 @@ class PlanService:
 
     def cancel_task(self, caller: Caller, task: str) -> Task:
         """Cancel a task; its commits and snapshots are kept, its dependents stay blocked."""
-        caller.require(*PLANNERS, to="cancel tasks")
-        with self._workspace.write(caller) as tx:
+        with planning(self._workspace, caller, to="cancel tasks") as tx:
             found = cancel(tx, tasks.get(tx.db, task), f"cancelled by {caller.name}")
             ask_about_blocked(tx, found)
             return found
 
     def retry_task(self, caller: Caller, task: str) -> Task:
         """Open a stuck task again, its failures forgotten."""
-        caller.require(*PLANNERS, to="retry tasks")
-        with self._workspace.write(caller) as tx:
+        with planning(self._workspace, caller, to="retry tasks") as tx:
             return retry(tx, tasks.get(tx.db, task))
 
     # -- dependencies --------------------------------------------------------------------------
@@ -346,8 +338,7 @@ class PlanService:
             IllegalTransition: the task has ended or is in review.
             InvalidInput: nothing was named, or it would wait for a cancelled task.
         """
-        caller.require(*PLANNERS, to="change dependencies")
-        with self._workspace.write(caller) as tx:
+        with planning(self._workspace, caller, to="change dependencies") as tx:
             found = tasks.get(tx.db, task)
             if not add and not remove:
                 raise InvalidInput(

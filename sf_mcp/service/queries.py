@@ -239,6 +239,9 @@ class QueryService:
         if has_started_too_often(tx, task.id, task.retried_at):
             return f"{task.id} is stuck: {MOST_STARTS} sessions have not ended it.", retry
         failures = leases.count_failures(tx.db, task.id, task.retried_at)
+        returns = merge_requests.count_send_backs(tx.db, task.id, task.retried_at)
+        if returns >= self._workspace.settings.orchestrator.max_send_backs or not failures:
+            return f"{task.id} is stuck: its work was sent back {returns} times.", retry
         return f"{task.id} is stuck after {failures} failed attempts.", retry
 
     def _why_open(self, tx: Transaction, task: Task) -> tuple[str, str]:

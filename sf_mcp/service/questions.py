@@ -21,6 +21,7 @@ from sf_mcp.core.text import checked_text, checked_title
 from sf_mcp.service import answers, limits
 from sf_mcp.service.claims import STUCK_OPTIONS, ask, require_lease, session_of
 from sf_mcp.service.endings import ask_about_blocked, cancel, retry
+from sf_mcp.service.planning_rights import PLANNERS, planning
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import calls, leases, questions, sessions, tasks
@@ -153,11 +154,11 @@ class QuestionService:
             IllegalTransition: it was answered or withdrawn already; that answer stands.
             InvalidInput: it is empty or too long, or the question asks for a decision.
         """
-        caller.require(Role.PERSON, Role.DIRECTOR, to="answer questions")
+        caller.require(*PLANNERS, to="answer questions")
         text = checked_text(answer, "answer", limit=ANSWER_LIMIT).strip()
         if not text:
             raise InvalidInput("The answer is empty.", remedy="Write what the session should do.")
-        with self._workspace.write(caller) as tx:
+        with planning(self._workspace, caller, to="answer questions") as tx:
             found = tx.move_question(
                 questions.get(tx.db, question_id),
                 QuestionEvent.ANSWER,
@@ -201,9 +202,9 @@ class QuestionService:
 
     def escalate(self, caller: Caller, question_id: str, *, note: str) -> Question:
         """Leave an open question to the person, with what has been found out."""
-        caller.require(Role.DIRECTOR, Role.PERSON, to="escalate questions")
+        caller.require(*PLANNERS, to="escalate questions")
         text = checked_text(note, "note", limit=NOTE_LIMIT)
-        with self._workspace.write(caller) as tx:
+        with planning(self._workspace, caller, to="escalate questions") as tx:
             found = questions.get(tx.db, question_id)
             if found.state is not QuestionState.OPEN:
                 raise InvalidInput(

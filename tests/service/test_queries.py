@@ -170,6 +170,18 @@ def test_why_tells_the_last_attempts_and_why_it_came_back(tmp_path: Path) -> Non
     assert facts[-1] == "sent back: person asks for changes"
 
 
+def test_why_says_of_work_that_came_back_too_often_that_it_did(tmp_path: Path) -> None:
+    """Not that so and so many attempts failed: none has."""
+    config = "checks: []\norchestrator: {maxSendBacks: 2}\nagents: {steward: {review: false}}\n"
+    project = a_project(tmp_path, config=config)
+    task_id = a_task(project)
+    for number in range(2):
+        request = a_merge_request(project, task_id, {"a.txt": f"{number}\n"})
+        project.services.requests.send_back(PERSON, request.id, reason="no")
+    assert project.task(task_id).state is TaskState.STUCK
+    assert why(project, task_id) == "T1 is stuck: its work was sent back 2 times."
+
+
 def test_why_of_something_unknown_is_refused(tmp_path: Path) -> None:
     project = a_project(tmp_path)
     for unknown in ("T9", "M9", "", "x" * 1000):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sf_mcp.core.errors import IllegalTransition, InvalidInput, NotAllowed, NotFound
+from sf_mcp.core.errors import IllegalTransition, InvalidInput, NotAllowed, NotFound, StaleLease
 from sf_mcp.core.identity import PERSON, SERVER, Caller
 from sf_mcp.core.models import EndKind, Role, SessionId
 from sf_mcp.core.states import QuestionState, SessionState, TaskState
@@ -16,6 +16,7 @@ from tests.builders import (
     a_project,
     a_task,
     a_worker,
+    bring,
     dispatched,
 )
 
@@ -260,6 +261,39 @@ def test_a_person_is_asked_first_and_the_headless_director_after_a_minute(tmp_pa
     assert turn_ended(director) is NextStep.FINISH
     director.end()
     assert project.live_lease(asked.id) is None
+
+
+def test_a_director_that_was_given_up_answers_and_plans_nothing_any_more(tmp_path: Path) -> None:
+    """It comes back from a laptop's sleep, or from a hung request, and another has taken over."""
+    project = a_project(tmp_path)
+    task_id = a_task(project)
+    asked = a_worker(project, task_id).ask()
+    project.clock.advance(seconds=60)
+    director = dispatched(project)
+    project.clock.advance(seconds=130)
+    project.services.lease_watch.expire(SERVER)
+    services, caller = project.services, director.caller
+    for attempt in (
+        lambda: services.questions.answer_question(caller, asked.id, answer="Spaces."),
+        lambda: services.questions.escalate(caller, asked.id, note="hard"),
+        lambda: services.plans.create_plan(caller, title="Another"),
+        lambda: services.plans.cancel_task(caller, task_id),
+        lambda: services.fleet.pause_fleet(caller),
+    ):
+        with pytest.raises(StaleLease, match="lease expired"):
+            attempt()
+    assert project.question(asked.id).state is QuestionState.OPEN
+
+
+def test_a_director_whose_question_is_settled_finishes_what_it_is_at(tmp_path: Path) -> None:
+    project = a_project(tmp_path)
+    task_id = a_task(project)
+    bring(project, task_id, TaskState.STUCK)
+    project.clock.advance(seconds=60)
+    director = dispatched(project)
+    project.services.plans.retry_task(director.caller, task_id)
+    assert project.question(director.session.subject).state is QuestionState.WITHDRAWN
+    project.services.plans.update_task(director.caller, task_id, description="In other words.")
 
 
 def test_no_director_is_woken_when_that_is_switched_off(tmp_path: Path) -> None:
