@@ -173,6 +173,7 @@ def prepare(services: Services) -> None:
     """Bring everything that a crash may have left half done to an end."""
     from sf_mcp.git.checks import end_interrupted_checks
 
+    services.workspace.database.keep_copy()
     end_interrupted_checks(services.workspace.layout.logs)
     services.worktrees.forge.clear_stale_locks(older_than_seconds=0)
     services.worktrees.forge.drop_half_added()

@@ -71,6 +71,8 @@ class Fleet:
         self._sessions: dict[SessionId, Session] = {}
         self._stopping = anyio.Event()
         self._polling: anyio.CancelScope | None = None
+        self._told_unable = ""
+        """Why the server cannot serve, as it was last said."""
         self._pauses = 0
         """Since a session last came to a good end."""
 
@@ -153,13 +155,19 @@ class Fleet:
                 except Refused as error:
                     if error.code not in UNABLE:
                         raise
-                    self._say("server_unable", f"{error} Trying again.")
+                    self._say_unable(str(error))
                     await anyio.sleep(UNABLE_PAUSE_SECONDS)
+
+    def _say_unable(self, reason: str) -> None:
+        if reason != self._told_unable:
+            self._told_unable = reason
+            self._say("server_unable", f"{reason} Trying again.")
 
     async def _take_orders(self, group: anyio.abc.TaskGroup) -> bool:
         """Do what one poll brings; return whether it brought anything."""
         running = [one.order.session_id for one in self.sessions if not one.is_stopping]
         found = await self._server.poll(running, account=self._account)
+        self._told_unable = ""
         for session_id, reason in found.stops.items():
             if session_id in self._sessions:
                 self._sessions[session_id].stop(EndKind.STOPPED, reason)

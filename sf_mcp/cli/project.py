@@ -24,10 +24,16 @@ def project() -> Project:
     Raises:
         NotAllowed: this is a worktree of the fleet, and no session's token is there.
         NotSetUp: this is no project.
+        StorageFailed: it is one, and its database is gone.
         InvalidInput: `SF_ROOT` names no folder.
     """
     where = anywhere()
     if not where.is_session and not where.layout.database.exists():
+        if where.layout.forge.exists():
+            # Here, since it brings in SQLite.
+            from sf_mcp.store.database_file import gone
+
+            raise gone(where.layout.database)
         raise NotSetUp(
             f"{where.layout.root} is not set up for Stoneforge.",
             remedy="Run `sf init` there first.",

@@ -61,6 +61,7 @@ class Workspace:
         self.on_commit: list[Callable[[], None]] = []
         """Called after each committed change, from whichever thread made it."""
         self._graph: TaskGraph | None = None
+        self.database.on_replaced = self._drop_graph
         self._gate: AccountGate | None = None
         self._here = threading.local()
         self._naming = threading.Lock()

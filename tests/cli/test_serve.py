@@ -1,6 +1,7 @@
 """`sf serve`: one at a time, ended in good order by Ctrl-C, and at any moment by kill -9."""
 
 import json
+import shutil
 import signal
 import socket
 from pathlib import Path
@@ -163,3 +164,44 @@ def _use_claude(person: Person, path: Path) -> None:
     config = person.folder / "config.yaml"
     text = config.read_text()
     config.write_text(text.replace("orchestrator:", f"orchestrator:\n  claudePath: {path}"))
+
+
+def test_a_database_removed_under_a_running_server_is_said_and_put_back_it_goes_on(
+    tmp_path: Path,
+) -> None:
+    person = someone_with_a_plan(tmp_path, "One")
+    database = person.folder / "state.db"
+    with person.serving():
+        for path in person.folder.glob("state.db*"):
+            path.unlink()
+        refused = person.sf("status")
+        assert refused.code == 1
+        assert "state.db has been removed" in refused.err
+        assert "cp state.db.rescued state.db" in refused.err
+        assert not database.exists()
+        log = (person.folder / "logs" / "server.log").read_text()
+        assert "was removed; it is kept in" in log
+        shutil.copy(person.folder / "state.db.rescued", database)
+        assert "One" in person.ok("task", "list").out
+    database.unlink()
+    for command in (("serve", "--no-fleet"), ("status",)):
+        refused = person.sf(*command)
+        assert (refused.code, "has been removed" in refused.err) == (1, True)
+        assert "cp state.db.rescued state.db" in refused.err
+    shutil.copy(person.folder / "state.db.rescued", database)
+    assert "One" in person.ok("task", "list").out
+
+
+def test_a_damaged_database_is_refused_at_the_start_with_the_way_back(tmp_path: Path) -> None:
+    person = someone_with_a_plan(tmp_path, "One")
+    with person.serving():
+        pass
+    database = person.folder / "state.db"
+    database.write_bytes(b"no database" * 1000)
+    refused = person.sf("serve", "--no-fleet")
+    assert (refused.code, "is damaged" in refused.err) == (1, True)
+    assert "cp state.db.backup state.db" in refused.err
+    database.unlink()
+    shutil.copy(person.folder / "state.db.backup", database)
+    with person.serving():
+        assert "One" in person.ok("task", "list").out
