@@ -10,6 +10,7 @@ from sf_mcp.core.identity import Caller
 from sf_mcp.core.models import QuestionId, Role, SessionId
 from sf_mcp.core.spending import Spending, Stage, refusal_to_go_on, request_to_wrap_up
 from sf_mcp.service import answers
+from sf_mcp.service.fencing import given_up
 from sf_mcp.service.filling import ENDING_TOOLS, HANDOFF_TOOL, Fullness, fill_of
 from sf_mcp.service.sessions import SessionService
 from sf_mcp.service.spending import tightest
@@ -35,6 +36,9 @@ class HookService:
         if caller.session_id is None:
             return {}
         name = event.get("hook_event_name")
+        if (refusal := given_up(self._workspace, caller)) is not None:
+            # Its turn may end, and does not go on: what it would write is no longer its own.
+            return _denied(str(refusal)) if name == "PreToolUse" else {}
         if name in SIGNS:
             self._note_answers(caller, caller.session_id, event)
         match name:

@@ -17,6 +17,7 @@ from sf_mcp.core.errors import StoneforgeError, Unauthorized
 from sf_mcp.core.identity import Caller
 from sf_mcp.core.models import Role, SessionId
 from sf_mcp.service import Services
+from sf_mcp.service.fencing import require_not_given_up
 from sf_mcp.service.workspace import Call
 
 T = TypeVar("T")
@@ -35,8 +36,19 @@ class Boundary:
         self._threads = anyio.CapacityLimiter(SERVICE_THREADS)
         self._slow = anyio.CapacityLimiter(SERVICE_THREADS)
 
+    def caller(self) -> Caller:
+        """Return who calls, unless it is a session that was given up for dead.
+
+        Raises:
+            ToolError: the request came without a token, or from such a session.
+        """
+        caller = self.identity()
+        with self.translated():
+            require_not_given_up(self.services.workspace, caller)
+        return caller
+
     @staticmethod
-    def caller() -> Caller:
+    def identity() -> Caller:
         """Return whom this connection's token speaks for; never taken from a parameter.
 
         Raises:

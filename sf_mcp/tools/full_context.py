@@ -47,7 +47,7 @@ class WorkerServer(MCPServer[None]):
     def _fill(self) -> Fill:
         # One row, read without waiting for any writer: cheaper than the way to a thread.
         with Boundary.translated():
-            return fill_of(self._boundary.services.workspace, self._boundary.caller())
+            return fill_of(self._boundary.services.workspace, Boundary.identity())
 
 
 def _with_request(result: CallToolResult, request: str) -> CallToolResult:

@@ -24,6 +24,7 @@ from sf_mcp.core.errors import (
 from sf_mcp.core.identity import LAUNCHER, Caller
 from sf_mcp.core.models import Role
 from sf_mcp.service import Services, operations
+from sf_mcp.service.fencing import require_not_given_up
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +126,7 @@ class Api:
     async def _operation(self, caller: Caller, arguments: dict[str, Any], request: Request) -> Any:
         name = request.path_params["name"]
         operations.require(caller, name)
+        require_not_given_up(self._services.workspace, caller)
         caller = operations.acting(caller, name)
         function = _validated(operations.method(self._services, name))
         return await self._in_thread(functools.partial(function, caller, **arguments))
