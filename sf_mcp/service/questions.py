@@ -104,10 +104,14 @@ class QuestionService:
                 return Asked(question=found)
             if earlier and (offered := _offered(tx, lease, text, earlier, use_id)):
                 return Asked(earlier=offered)
+            session = sessions.get(tx.db, lease.session_id)
+            # It is in the middle of a turn, even if its stream was not heard of yet: lost in it, it
+            # goes on with it; lost at rest, it is parked.
+            tx.edit_session(session, is_turn_active=True)
             number = ask(
                 tx,
                 task_id=task_id,
-                session=sessions.get(tx.db, lease.session_id),
+                session=session,
                 text=text,
                 options=choices,
                 context=background,

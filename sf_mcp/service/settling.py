@@ -39,7 +39,9 @@ class Settling:
                 tx.end_lease(lease, kind, detail)
                 self._leave_to_person(tx, lease.subject)
             return SessionEvent.EXIT
-        if kind is EndKind.PARKED and lease is not None:
+        if lease is not None and (
+            kind is EndKind.PARKED or _rests_on_question(tx, session, lease, kind, trace)
+        ):
             self._park(tx, session, lease)
             return SessionEvent.PARK
         if lease is not None:
@@ -50,7 +52,7 @@ class Settling:
         task = tasks.get(tx.db, held.subject)
         if not self._is_resumed(tx, session, task, kind, trace):
             return SessionEvent.EXIT
-        tx.edit_task(task, reserved_for=session.id, reserved_until=None)
+        tx.edit_task(task, reserved_until=None, reserved_for=session.id)
         return SessionEvent.BACK_OFF
 
     def _park(self, tx: Transaction, session: Session, lease: Lease) -> None:
@@ -123,3 +125,19 @@ class Settling:
         if (question := questions.QUESTIONS.get(tx.db, subject)) and not question.escalated:
             tx.edit_question(question, escalated=True)
             tx.event("question_escalated", question.id, note=note)
+
+
+def _rests_on_question(
+    tx: Transaction, session: Session, lease: Lease, kind: EndKind, trace: Trace
+) -> bool:
+    """Return whether the process was lost at rest, on its way to be parked: it is parked then.
+
+    Resumed now, it could only read all of its conversation to come to rest again.
+    """
+    return (
+        not session.is_turn_active
+        and session.stop_requested == ""
+        and kind in recovery.RESUMED
+        and trace.is_resumable
+        and questions.open_of_task(tx.db, TaskId(lease.subject)) is not None
+    )

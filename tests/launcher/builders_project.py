@@ -341,6 +341,7 @@ def lands(path: str, text: str = "done") -> list[Step]:
 def serve_until_terminated() -> None:
     """Be the server of the project in the working directory."""
     from sf_mcp.app import bind, serve
+    from sf_mcp.cli.lock import server_lock
     from sf_mcp.service import open_services
     from sf_mcp.tools import worker as worker_tools
     from sf_mcp.tools.boundary import Boundary
@@ -359,6 +360,9 @@ def serve_until_terminated() -> None:
         return result
 
     Boundary.change = change_and_hold
+    lock = contextlib.ExitStack()
+    # So that `sf` in a process of its own goes through this server.
+    assert lock.enter_context(server_lock(layout))
     services = open_services(Path.cwd(), utc_now)
     listener = bind(services)
 
@@ -372,6 +376,7 @@ def serve_until_terminated() -> None:
 
     anyio.run(run)
     services.close()
+    lock.close()
 
 
 if __name__ == "__main__":

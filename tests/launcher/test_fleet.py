@@ -211,31 +211,6 @@ def test_work_that_a_steward_sends_back_is_repaired_by_the_next_worker(tmp_path:
         )
 
 
-def test_a_worker_that_waits_for_an_answer_has_no_process_and_is_resumed_with_it(
-    tmp_path: Path,
-) -> None:
-    asks = [
-        say(call("claim_task")),
-        say(call("ask_director", question="Which colour?", options=["red", "blue"])),
-        say(text="I wait.", expect="pending"),
-        say(commit("colour.txt", "blue"), expect="Q1 was answered by person: blue"),
-        *lands("colour.txt")[2:],
-    ]
-    with running(tmp_path, worker("Paint it", asks), answer_wait_seconds=0.2) as (project, api):
-        (task,) = project.plan({"title": "Paint it"})
-        project.start_fleet("--attached")
-
-        project.wait_for_state(task, "waiting")
-        project.wait_for(lambda: project.ends() == ["parked"])
-        assert not project.claude_pids()
-        project.call("answer_question", question_id="Q1", answer="blue")
-        project.wait_for_state(task, "merged")
-
-        assert not api.misses
-        assert len({session["id"] for session in project.sessions()}) == 1
-        project.wait_for(lambda: (project.root / "colour.txt").exists())
-
-
 def test_an_idle_fleet_makes_no_model_request(tmp_path: Path) -> None:
     with running(tmp_path) as (project, api):
         fleet = project.start_fleet("--until-idle")

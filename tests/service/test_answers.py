@@ -1,13 +1,14 @@
 """How an answer reaches the session that asked: given, acknowledged, and given again when lost."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sf_mcp.core.identity import PERSON, SERVER, Caller
-from sf_mcp.core.models import EndKind, Question
+from sf_mcp.core.models import EndKind, Question, Session
 from sf_mcp.core.states import QuestionState, SessionState, TaskState
 from sf_mcp.service.turns import NextStep, TurnVerdict
 from tests.builders import Project, Worker, a_project, a_task, a_worker
@@ -146,6 +147,46 @@ def test_an_answered_question_can_be_looked_up_while_the_next_one_is_open(
     assert (again.id, again.state, again.answer) == ("Q1", QuestionState.ANSWERED, "Blue.")
 
 
+# -- parking -----------------------------------------------------------------------------------
+
+
+def test_a_session_that_is_lost_at_rest_with_an_open_question_is_parked_all_the_same(
+    project: Project, worker: Worker
+) -> None:
+    """Its launcher was killed between the turn's end and the parking."""
+    worker.ask(ASKED)
+    worker.hear(is_turn_active=False)
+    assert turn_ended(worker, 1).step is NextStep.PARK
+    worker.crash(EndKind.STOPPED)
+    assert project.session(worker.session.id).state is SessionState.PARKED
+    assert project.task("T1").state is TaskState.WAITING
+    project.clock.advance(minutes=60)
+    assert project.services.dispatch.next_order(PERSON) is None
+    answer(project)
+    resumed, message = goes_on(project)
+    assert (resumed.session.id, message.startswith(TOLD)) == (worker.session.id, True)
+
+
+def test_a_session_that_is_lost_in_the_middle_of_other_work_goes_on_with_that(
+    project: Project, worker: Worker
+) -> None:
+    worker.ask(ASKED)
+    worker.crash()
+    resumed, message = goes_on(project)
+    assert (resumed.session.id, "Blue." in message) == (worker.session.id, False)
+    answer(project)
+    assert turn_ended(resumed, 1).message == TOLD
+
+
+def test_a_session_that_the_person_ends_is_not_parked(project: Project, worker: Worker) -> None:
+    worker.ask(ASKED)
+    worker.hear(is_turn_active=False)
+    project.services.sessions.stop_session(PERSON, worker.session.id)
+    worker.crash(EndKind.STOPPED)
+    assert project.session(worker.session.id).state is SessionState.EXITED
+    assert project.task("T1").state is TaskState.OPEN
+
+
 # -- lost before it was acknowledged -----------------------------------------------------------
 
 
@@ -155,18 +196,28 @@ def goes_on(project: Project) -> tuple[Worker, str]:
     order = project.services.dispatch.next_order(PERSON)
     assert order is not None
     session = order.session
+    project.services.sessions.started(PERSON, session.id, pid=4711, process_started="", log_path="")
     caller = Caller(role=session.role, name=session.name, session_id=session.id)
     worker = Worker(project, session, order.token, caller, Path(order.cwd), order.environment)
     return worker, order.message
 
 
+LOSSES: list[Callable[[Worker], Session]] = [
+    lambda worker: worker.crash(),
+    lambda worker: worker.crash(EndKind.STOPPED),
+    lambda worker: worker.end(EndKind.KILLED),
+]
+"""Its process is killed, or stopped with its launcher; its conversation is gone besides."""
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=["killed", "stopped", "forgotten"])
 def test_an_answer_that_was_given_and_not_acknowledged_is_given_again_after_a_loss(
-    project: Project, worker: Worker
+    project: Project, worker: Worker, loss: Callable[[Worker], Session]
 ) -> None:
     worker.ask(ASKED)
     answer(project)
     assert turn_ended(worker, 1).message == TOLD
-    worker.end(EndKind.KILLED)
+    loss(worker)
     later, message = goes_on(project)
     assert TOLD in message
     assert project.event_kinds("Q1").count("answer_delivered") == 2
@@ -174,12 +225,15 @@ def test_an_answer_that_was_given_and_not_acknowledged_is_given_again_after_a_lo
     assert is_acknowledged(project)
 
 
-def test_an_acknowledged_answer_is_never_given_again(project: Project, worker: Worker) -> None:
+@pytest.mark.parametrize("loss", LOSSES, ids=["killed", "stopped", "forgotten"])
+def test_an_acknowledged_answer_is_never_given_again(
+    project: Project, worker: Worker, loss: Callable[[Worker], Session]
+) -> None:
     worker.ask(ASKED)
     answer(project)
     turn_ended(worker, 1)
     hook(worker, "PreToolUse")
-    worker.end(EndKind.KILLED)
+    loss(worker)
     later, message = goes_on(project)
     assert "Blue." not in message
     assert "no outcome" in turn_ended(later, 1).message
@@ -196,8 +250,9 @@ def test_a_resumed_session_whose_order_was_lost_is_told_again(
     answer(project)
     resumed, message = goes_on(project)
     assert (resumed.session.id, TOLD in message) == (worker.session.id, True)
-    resumed.end(EndKind.STOPPED)  # as the next launcher reports what it never started
-    assert TOLD in goes_on(project)[1]
+    resumed.crash(EndKind.STOPPED)  # as the next launcher reports what it never started
+    again, message = goes_on(project)
+    assert (again.session.id, TOLD in message) == (worker.session.id, True)
 
 
 def test_an_answer_that_comes_while_the_next_session_is_being_started_is_told_at_its_turns_end(

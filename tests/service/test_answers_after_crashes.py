@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sf_mcp.core.identity import PERSON, Caller
+from sf_mcp.core.interrupted import Trace
 from sf_mcp.core.models import EndKind, QuestionId, Session, SessionId, TaskId
-from sf_mcp.core.states import QuestionState, TaskState
+from sf_mcp.core.states import QuestionState, SessionState, TaskState
 from sf_mcp.service.dispatch import DispatchService, Place, WorkOrder
 from sf_mcp.service.turns import NextStep, TurnVerdict
 from tests.builders import Project, a_project, a_task
@@ -125,8 +126,14 @@ class Asker:
                 del self.conversation[self.kept :]
                 self.note()
                 services = self.project.services
-                services.sessions.ended(PERSON, order.session.id, kind=gone.kind, detail="")
-                if gone.kind is EndKind.PARKED:
+                services.sessions.ended(
+                    PERSON,
+                    order.session.id,
+                    kind=gone.kind,
+                    detail="",
+                    trace=Trace(is_resumable=self.kept > 0),
+                )
+                if self.project.session(order.session.id).state is SessionState.PARKED:
                     self.answer("while it is parked")
                     self.answer_at_last()
 
@@ -217,6 +224,15 @@ class Asker:
     def report(self) -> TurnVerdict:
         assert self.session is not None
         self.turn += 1
+        self.project.services.sessions.heard(
+            PERSON,
+            self.session.id,
+            is_turn_active=False,
+            last_line="",
+            context_tokens=0,
+            context_window=0,
+            cost_usd=0,
+        )
         verdict = self.turn_ended()
         if self.point():
             # Asked again: the reply was lost with the server, or on its way.
