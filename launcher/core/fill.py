@@ -7,7 +7,7 @@ FILL_STEP = 0.05
 NEAR = 0.9
 """From this share of the first threshold on, the client is asked often."""
 OFTEN_SECONDS = 1.0
-SELDOM_SECONDS = 15.0
+SELDOM_SECONDS = 5.0
 """Between two questions to a client that works; a killed one loses the costs of that time."""
 
 

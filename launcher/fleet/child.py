@@ -47,6 +47,7 @@ class Child:
         self._log: IO[bytes] | None = log
         self._errors = errors
         self._is_group_gone = False
+        self._sending = anyio.Lock()
         self.started = started
         """The kernel's start time, to tell it from a later process with the same pid."""
         self._end = _end_of(popen.pid)
@@ -101,12 +102,14 @@ class Child:
             OSError: it has closed its input, or does not read (TimeoutError).
         """
         rest = memoryview(line)
+        # One line at a time: a long one is written in several pieces.
         with anyio.fail_after(SEND_SECONDS):
-            while rest:
-                try:
-                    rest = rest[os.write(self._stdin.fileno(), rest) :]
-                except BlockingIOError:
-                    await anyio.wait_writable(self._stdin)
+            async with self._sending:
+                while rest:
+                    try:
+                        rest = rest[os.write(self._stdin.fileno(), rest) :]
+                    except BlockingIOError:
+                        await anyio.wait_writable(self._stdin)
 
     def close_input(self) -> None:
         """Say that nothing more will come; it then finishes its turn and ends."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import anyio
 
-from launcher.core.fill import seconds_between_questions
+from launcher.core.fill import OFTEN_SECONDS, seconds_between_questions
 from launcher.core.observation import Observation
 from launcher.core.stream import (
     AssistantMessage,
@@ -53,6 +53,9 @@ class Gauge:
         """The message that was the newest when it was last asked."""
         self._ending_calls: frozenset[str] = frozenset()
         self._has_news = anyio.Event()
+        self._has_moved = anyio.Event()
+        """The fill, and with it how often to ask."""
+        self._asked_at = 0.0
         self._scope = anyio.CancelScope()
 
     def thresholds(self) -> HandoffThresholds:
@@ -79,6 +82,7 @@ class Gauge:
             case AssistantMessage() if event.is_main_thread:
                 ending = {use.id for use in event.tool_uses if use.name in ENDING_TOOLS}
                 self._ending_calls |= ending
+                self._has_moved.set()
                 if event.message_id != self._asked_about:
                     self._has_news.set()
             case ToolResults():
@@ -91,8 +95,8 @@ class Gauge:
 
     async def ask(self, child: Child) -> None:
         """Ask for everything now; the answers come in the stream."""
-        self._has_news = anyio.Event()
         self._asked_about = self._observed().usage.newest
+        self._asked_at = anyio.current_time()
         number = next(self._numbers)
         try:
             for name, question in tuple(self._questions.items()):
@@ -106,12 +110,19 @@ class Gauge:
         with self._scope:
             while True:
                 await self._has_news.wait()
-                tokens = self._observed().context_tokens
-                await anyio.sleep(seconds_between_questions(tokens, self.thresholds()))
-                if self._observed().is_turn_active:
+                # For the answer that has begun to be whole.
+                await anyio.sleep(OFTEN_SECONDS)
+                while (left := self._asked_at + self._pause() - anyio.current_time()) > 0:
+                    self._has_moved = anyio.Event()
+                    with anyio.move_on_after(left):
+                        await self._has_moved.wait()
+                # Only here: who waits for an event must be the one that replaces it.
+                self._has_news = anyio.Event()
+                if self._observed().is_turn_active:  # else the turn's end has told it
                     await self.ask(child)
-                else:  # the turn's end has told it
-                    self._has_news = anyio.Event()
+
+    def _pause(self) -> float:
+        return seconds_between_questions(self._observed().context_tokens, self.thresholds())
 
     def close(self) -> None:
         """Ask no more."""

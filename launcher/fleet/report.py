@@ -72,20 +72,20 @@ class Report:
 
     async def run(self) -> None:
         """Report until closed, and then once more: what was said last counts too."""
-        while True:
+        while not self._is_closed:
             with anyio.move_on_after(self._renewal_seconds):
                 await self._has_news.wait()
-            is_last = self._is_closed
+            # Only here: who waits for an event must be the one that replaces it.
+            self._has_news, self._is_urgent = anyio.Event(), anyio.Event()
             await self.flush()
-            if is_last:
-                return
-            with anyio.move_on_after(PAUSE_SECONDS):
-                await self._is_urgent.wait()
+            if not self._is_closed:
+                with anyio.move_on_after(PAUSE_SECONDS):
+                    await self._is_urgent.wait()
+        await self.flush()
 
     async def flush(self) -> None:
         """Report what is known now. A server that does not answer is told the next time."""
         async with self._calls:
-            self._has_news, self._is_urgent = anyio.Event(), anyio.Event()
             seen, is_turn_active = self._observed()
             amount = Amount(
                 tokens=seen.usage.total,

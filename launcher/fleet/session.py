@@ -342,6 +342,8 @@ class Session:
         """End the running turn, if there is one, within some seconds."""
         if self.is_turn_active and not self._is_over:
             self._interrupts += 1
+            # What the turn has cost so far: one that heeds no interrupt will not say it.
+            await self._gauge.ask(child)
             try:
                 await child.send(interrupt(f"interrupt-{self._interrupts}"))
             except OSError as error:
@@ -365,8 +367,7 @@ class Session:
     async def _take_over(self, child: Child) -> End:
         """Have the server write the handoff of a session whose context is full.
 
-        Only when nothing of it runs any more, whether it heeded the interrupt or not: what it still
-        wrote would not be in the handoff.
+        Once nothing of it runs any more: what it still wrote would not be in the handoff.
         """
         await self._interrupt(child)
         child.close_input()
@@ -376,9 +377,8 @@ class Session:
         kind = EndKind.CONTEXT_FULL
         if self.order.role is Role.WORKER:
             # An outcome that it reached meanwhile stands.
-            kind = EndKind(
-                await self._server.call("take_over_context", session_id=self.order.session_id)
-            )
+            told = await self._server.call("take_over_context", session_id=self.order.session_id)
+            kind = EndKind(told)
         return classify(Ending(exit_code=None, asked=kind), now=utc_now())
 
     async def _end_of_exited(self, child: Child) -> End:

@@ -33,6 +33,12 @@ def line(text: object) -> str:
     return " ".join(str(text).split()).translate(_STEERING)
 
 
+def fill(session: Any) -> str:
+    """Return how full a session's context is; empty until its room is known."""
+    tokens, room = session["context_tokens"], session["context_window"]
+    return f"{100 * tokens // room}%" if room else ""
+
+
 def print_json(value: Any) -> None:
     """Print plain JSON values. ASCII alone: what is not, is escaped, whatever the terminal."""
     import json

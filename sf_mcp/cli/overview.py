@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sf_mcp.cli.output import line, say, table
+from sf_mcp.cli.output import fill, line, say, table
 
 
 def show_overview(overview: Any) -> None:
@@ -81,15 +81,13 @@ def _facts(overview: Any) -> list[tuple[str, str]]:
 
 
 def _session(session: Any, at: str) -> tuple[object, ...]:
-    window = session["context_window"]
-    full = f"{100 * session['context_tokens'] // window}%" if window else ""
     heard = datetime.fromisoformat(at) - datetime.fromisoformat(session["heard_at"])
     state = "working" if session["is_turn_active"] else session["state"]
     return (
         session["name"],
         state,
         session["subject"],
-        full,
+        fill(session),
         f"${session['cost_usd']:.2f}",
         f"{max(int(heard.total_seconds()), 0)} s ago",
         session["note"] or session["title"],

@@ -7,7 +7,7 @@ import typer
 
 from sf_mcp.cli import api
 from sf_mcp.cli.options import PLAIN, AsJson, example
-from sf_mcp.cli.output import print_json, say, table
+from sf_mcp.cli.output import fill, print_json, say, table
 from sf_mcp.core.errors import NotFound
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
@@ -28,7 +28,7 @@ def list_(
     if not sessions:
         print("No session is running.")
     table(
-        ("NAME", "ROLE", "STATE", "ON", "MODEL", "COST", "LAST LINE"),
+        ("NAME", "ROLE", "STATE", "ON", "MODEL", "CONTEXT", "COST", "LAST LINE"),
         [
             (
                 session["name"],
@@ -36,6 +36,7 @@ def list_(
                 _state(session),
                 session["subject"],
                 session["model"],
+                fill(session),
                 f"${session['cost_usd']:.2f}",
                 session["last_line"] or session["end_detail"],
             )

@@ -137,7 +137,9 @@ class Session:
     is_turn_active: bool
     last_line: str
     context_tokens: int
+    """The newest prompt and, as far as it is known, the answer to it."""
     context_window: int
+    """The model's, as the client has said it; 0 until then."""
     cost_usd: float
     stop_requested: str
     """Why the server wants it stopped; empty while it does not."""

@@ -45,6 +45,7 @@ class SessionLine:
     is_turn_active: bool
     context_tokens: int
     context_window: int
+    """What it may hold: the model's window, and no more than `maxSessionTokens` for a worker."""
     cost_usd: float
     last_line: str
     heard_at: datetime

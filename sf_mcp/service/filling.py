@@ -4,11 +4,12 @@ Hooks say it first, but a client lets a tool run when its hook cannot be reached
 it too, and there it is a rule.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from sf_mcp.core.identity import Caller
-from sf_mcp.core.models import Role
+from sf_mcp.core.models import Role, Session
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import sessions
 
@@ -56,6 +57,17 @@ class Fill:
             f"Your context is nearly full ({self.tokens:,} tokens). Call write_handoff now: "
             "uncommitted files are kept, and a fresh session goes on from there."
         )
+
+
+def with_room(session: Session, most_tokens: Callable[[], int]) -> Session:
+    """Return the session with the room of its context for its window.
+
+    A worker uses no more of its model's window than `maxSessionTokens`, which `most_tokens` gives:
+    to read the configuration costs as much as all the rest of a short command.
+    """
+    if session.role is not Role.WORKER or not session.context_window:
+        return session
+    return replace(session, context_window=min(session.context_window, most_tokens()))
 
 
 def fill_of(workspace: Workspace, caller: Caller) -> Fill:

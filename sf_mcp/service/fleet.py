@@ -24,6 +24,7 @@ from sf_mcp.core.states import (
     TaskState,
 )
 from sf_mcp.core.text import one_line
+from sf_mcp.service.filling import with_room
 from sf_mcp.service.limits import forget_question, held_reason, lift
 from sf_mcp.service.merge_status import merge_status
 from sf_mcp.service.pauses import parked, pause, paused_reason
@@ -101,7 +102,7 @@ class FleetService:
                 plans=_plan_lines(tx),
                 next_ready=[_task_line(tx, task_id) for task_id in ready[:SHOWN]],
                 stuck=[_task_line(tx, task.id) for task in tasks.in_state(tx.db, TaskState.STUCK)],
-                sessions=_session_lines(tx, self._most_failures),
+                sessions=_session_lines(tx, self._most_failures, self._most_tokens),
                 merges=[
                     MergeLine(
                         id=request.id,
@@ -128,6 +129,9 @@ class FleetService:
                 cost_usd=sessions.total_cost(tx.db),
                 newest_event=events.newest_number(tx.db),
             )
+
+    def _most_tokens(self) -> int:
+        return self._workspace.settings.agents.worker.max_session_tokens
 
     def _most_failures(self) -> int:
         # Asked for only when it is shown: reading the configuration whole takes long.
@@ -210,9 +214,12 @@ def _task_line(tx: Transaction, task_id: str) -> TaskLine:
     return TaskLine(id=task.id, title=task.title, state=task.state, priority=task.priority)
 
 
-def _session_lines(tx: Transaction, most_failures: Callable[[], int]) -> list[SessionLine]:
+def _session_lines(
+    tx: Transaction, most_failures: Callable[[], int], most_tokens: Callable[[], int]
+) -> list[SessionLine]:
     lines: list[SessionLine] = []
-    for session in sessions.in_state(tx.db, *sorted(LIVE_SESSIONS), *sorted(WAITING_SESSIONS)):
+    for found in sessions.in_state(tx.db, *sorted(LIVE_SESSIONS), *sorted(WAITING_SESSIONS)):
+        session = with_room(found, most_tokens)
         task = tasks.TASKS.get(tx.db, session.subject)
         if request := merge_requests.MERGE_REQUESTS.get(tx.db, session.subject):
             task = tasks.get(tx.db, request.task_id)

@@ -5,14 +5,18 @@ And which acceptance criteria are met, as far as the sessions of a task have sai
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sf_mcp.core.errors import InvalidInput
 from sf_mcp.core.last_words import LastWords
 from sf_mcp.core.models import Handoff, SessionId, Task
 from sf_mcp.core.text import checked_text, one_line
-from sf_mcp.service.branch_state import BranchState
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.store import handoffs, sessions
+
+if TYPE_CHECKING:
+    # Its module brings in git, which short commands do without.
+    from sf_mcp.service.branch_state import BranchState
 
 FIELD_LIMIT = 20_000
 """Characters per field of a handoff: five fields stay well inside a fresh session's context."""
@@ -109,7 +113,7 @@ def renumber(tx: Transaction, task: Task, acceptance: Sequence[str]) -> None:
 
 
 def in_its_place(
-    task: Task, state: BranchState | None, said: LastWords, *, met: Sequence[int], because: str
+    task: Task, state: "BranchState | None", said: LastWords, *, met: Sequence[int], because: str
 ) -> Account:
     """Return the handoff of a session that was ended before it wrote one.
 
@@ -142,7 +146,7 @@ def in_its_place(
     )
 
 
-def _progress(task: Task, state: BranchState | None) -> str:
+def _progress(task: Task, state: "BranchState | None") -> str:
     if state is None:
         return "Git could not be read; the branch and the worktree are as the session left them."
     commits = [

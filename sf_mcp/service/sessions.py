@@ -25,6 +25,7 @@ from sf_mcp.core.text import one_line
 from sf_mcp.service import answers, limits
 from sf_mcp.service.budgets import keep_within
 from sf_mcp.service.claims import ClaimService
+from sf_mcp.service.filling import with_room
 from sf_mcp.service.pauses import pause
 from sf_mcp.service.settling import Settling
 from sf_mcp.service.transaction import Transaction
@@ -263,7 +264,11 @@ class SessionService:
         """Return the sessions that are alive, parked or about to be resumed, or all; by age."""
         living = (*sorted(LIVE_SESSIONS), *WAITING_SESSIONS)
         with self._workspace.read() as tx:
-            return sessions.in_state(tx.db, *(tuple(SessionState) if all else living))
+            found = sessions.in_state(tx.db, *(tuple(SessionState) if all else living))
+        return [with_room(session, self._most_tokens) for session in found]
+
+    def _most_tokens(self) -> int:
+        return self._workspace.settings.agents.worker.max_session_tokens
 
     def get_session(self, _caller: Caller, session: str) -> Session:
         """Return one session, by id or name."""

@@ -134,3 +134,23 @@ def test_only_the_launcher_reports(worker: Worker) -> None:
             cost_usd=0,
             usage=[TODAY],
         )
+
+
+def test_the_fill_is_shown_against_the_room_that_a_worker_has(worker: Worker) -> None:
+    """Of a model with a window of a million tokens, a session uses no more than it may."""
+    services = worker.project.services
+    services.sessions.heard(
+        PERSON,
+        worker.session.id,
+        is_turn_active=True,
+        last_line="",
+        context_tokens=150_000,
+        context_window=1_000_000,
+        cost_usd=0,
+    )
+
+    (shown,) = services.fleet.fleet_status(PERSON).sessions
+    (listed,) = services.sessions.list_sessions(PERSON)
+    assert (shown.context_tokens, shown.context_window) == (150_000, 200_000)
+    assert (listed.context_tokens, listed.context_window) == (150_000, 200_000)
+    assert services.hooks.answer(worker.caller, {"hook_event_name": "PostToolUse"})
