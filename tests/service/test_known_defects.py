@@ -12,11 +12,21 @@ from typing import Any
 import pytest
 
 from sf_mcp.core.identity import PERSON, SERVER, Caller
-from sf_mcp.core.models import Oid, Role, Session, SessionId
+from sf_mcp.core.models import EndKind, Oid, Role, Session, SessionId
 from sf_mcp.core.states import TaskState
 from sf_mcp.service.dispatch import DispatchService, Place
 from sf_mcp.service.drafts import TaskDraft
-from tests.builders import NOON, Project, a_plan, a_project, a_session, a_task, bring, some_tasks
+from tests.builders import (
+    NOON,
+    Project,
+    a_plan,
+    a_project,
+    a_session,
+    a_task,
+    a_worker,
+    bring,
+    some_tasks,
+)
 from tests.store.test_rebuilding import rebuild
 
 ONE_AT_A_TIME = "checks: []\norchestrator: {maxConcurrent: 1}\n"
@@ -94,6 +104,27 @@ def test_the_claim_stands_before_anything_of_its_session_is_made(tmp_path: Path)
     lease = project.live_lease(task_id)
     assert lease is not None
     assert lease.session_id == order.session.id
+
+
+# -- what is counted ------------------------------------------------------------------------------
+
+
+def test_the_cap_on_failures_holds_whatever_old_values_are_written_back_in_between(
+    tmp_path: Path,
+) -> None:
+    """Row 21: the counter lived in the task, and whoever wrote the task back set it to before."""
+    project = a_project(tmp_path)
+    task_id = a_task(project)
+    read = project.task(task_id)
+    for _ in range(5):
+        worker = a_worker(project, task_id)
+        session = project.session(worker.session.id)
+        worker.end(EndKind.KILLED)
+        with project.services.workspace.write(SERVER) as tx:
+            tx.edit_session(session, nudges=session.nudges, last_line="late")
+            if project.task(task_id).state is TaskState.OPEN:
+                tx.edit_task(read, state=read.state, retried_at=read.retried_at)
+    assert project.task(task_id).state is TaskState.STUCK
 
 
 # -- how much work an answer is --------------------------------------------------------------------
