@@ -24,6 +24,7 @@ from sf_mcp.core.models import (
 from sf_mcp.core.states import MergeEvent, MergeState, TaskEvent
 from sf_mcp.git.command import GitFailed
 from sf_mcp.git.identity import SERVER as SERVER_IDENTITY
+from sf_mcp.git.locks import FRESH_SECONDS
 from sf_mcp.git.merging import Merged, merge_trees
 from sf_mcp.git.publishing import LeftAlone, Obstacle, publish_to_checkout, take_in
 from sf_mcp.git.remotes import Rejected, RejectedBecause, fetch_remote, push_to_remote
@@ -40,6 +41,10 @@ logger = logging.getLogger(__name__)
 REMOTE = "origin"
 MOST_PUSHES = 3
 """Times in one go that somebody else may be faster at the remote."""
+
+INTERRUPTED_SECONDS, LEFT_ALONE_SECONDS = FRESH_SECONDS + 1, 60.0
+"""After how long a checkout that was left alone is looked at again: nothing tells when a lock has
+become stale, or a file is as it was committed."""
 
 FETCH_PAUSE = timedelta(seconds=30)
 FIRST_REST, LONGEST_REST = timedelta(seconds=30), timedelta(minutes=10)
@@ -58,6 +63,8 @@ class TargetService:
         self._moving = threading.RLock()
         """Held from an intent to its end: an intent that nobody holds is one of a crash."""
         self._published: Oid | None = None
+        self._left_alone: Obstacle | None = None
+        """Why the person's checkout does not have what has landed."""
         self._conflict = ("", "")
         """Why the person's own commits cannot be taken in, and the command that mends it."""
         self._fetching = _Tries(workspace.now)
@@ -285,12 +292,20 @@ class TargetService:
         if self._workspace.settings.merge.push:
             self._push()
 
-    def next_try(self) -> datetime | None:
-        """Return when the remote, which did not take what has landed, is tried again."""
-        return self._pushing.next_try if self._workspace.settings.merge.push else None
+    def seconds_until_retry(self) -> float | None:
+        """Return after how long what has not taken the landing is tried again; None: nothing is."""
+        waits: list[float] = []
+        if self._workspace.settings.merge.push and (at := self._pushing.next_try) is not None:
+            waits.append(max(1.0, (at - self._workspace.now()).total_seconds()))
+        if self._left_alone is Obstacle.INTERRUPTED:
+            waits.append(INTERRUPTED_SECONDS)
+        elif self._left_alone is not None:
+            waits.append(LEFT_ALONE_SECONDS)
+        return min(waits, default=None)
 
     def _publish_to_checkout(self) -> None:
         outcome = publish_to_checkout(self._root, self._forge, self.branch, self.head())
+        self._left_alone = outcome.obstacle if isinstance(outcome, LeftAlone) else None
         if not isinstance(outcome, LeftAlone):
             self._note_checkout("up to date", "")
             return

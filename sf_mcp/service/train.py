@@ -114,11 +114,11 @@ class TrainService:
 
     def seconds_until_retry(self) -> float:
         """Return after how long a step is worth trying although nothing has happened."""
-        if (at := self._target.next_try()) is not None:
-            return max(1.0, (at - self._workspace.now()).total_seconds())
         with self._workspace.read() as tx:
             is_held = any(one.held for one in merge_requests.in_state(tx.db, MergeState.OPEN))
-        return HELD_RETRY_SECONDS if is_held or self._rests else LONGEST_WAIT_SECONDS
+        wait = HELD_RETRY_SECONDS if is_held or self._rests else LONGEST_WAIT_SECONDS
+        publishing = self._target.seconds_until_retry()
+        return wait if publishing is None else min(wait, publishing)
 
     def _queue(self) -> list[MergeRequest]:
         """Return the open merge requests, first to land first."""

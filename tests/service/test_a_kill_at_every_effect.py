@@ -22,7 +22,14 @@ from sf_mcp.core.errors import StoneforgeError
 from sf_mcp.service import Services
 from sf_mcp.service.workspace import Workspace
 from tests.builders import Project, a_project
-from tests.service.aftermath import PERSONS_FILE, Ledger, all_is_well, commit_as_the_person, go_on
+from tests.service.aftermath import (
+    PERSONS_FILE,
+    Ledger,
+    a_moment_later,
+    all_is_well,
+    commit_as_the_person,
+    go_on,
+)
 from tests.service.effects import BOUND_SECONDS, Kind, kill, record
 from tests.service.operations_that_die import CHECKED, OPERATIONS, Facts
 from tests.service.rules import check_rows
@@ -76,6 +83,7 @@ def survive(project: Project, name: str, facts: Facts) -> None:
 
     The person did not wait for it: they have committed something by hand.
     """
+    a_moment_later(project)
     commit_as_the_person(project)
     project.services = Services(Workspace(project.root, project.clock))
     prepare(project.services)

@@ -1,11 +1,16 @@
 """Publishing: what has landed comes to the person's branch and to `origin`, or says why not."""
 
+import json
+import os
 import subprocess
+import time
 from pathlib import Path
 
 from sf_mcp.core.identity import PERSON
 from sf_mcp.core.models import LandingKind
 from sf_mcp.core.states import TaskState
+from sf_mcp.git.interrupted import ANNOUNCEMENT
+from sf_mcp.service.target import INTERRUPTED_SECONDS, LEFT_ALONE_SECONDS
 from sf_mcp.service.train import LONGEST_WAIT_SECONDS
 from tests.builders import a_commit, a_project, git
 from tests.service.builders_landing import (
@@ -57,12 +62,35 @@ def test_a_checkout_that_was_cleaned_follows_by_itself(tmp_path: Path) -> None:
     one_request(project, {"src/app.py": "ONE\ntwo\nthree\n"})
     project.run_train()
     assert project.services.fleet.fleet_status(PERSON).target.checkout.startswith("1 commit behind")
+    # Nothing tells the server of it, so it looks again after a while.
+    assert project.services.train.seconds_until_retry() == LEFT_ALONE_SECONDS
     git(project.root, "checkout", "--quiet", "--", "src/app.py")
     project.run_train()
     assert mine.read_text() == "ONE\ntwo\nthree\n"
     assert git(project.root, "rev-parse", "main") == project.target
     line = project.services.fleet.fleet_status(PERSON).target
     assert (line.checkout, line.remedy) == ("up to date", "")
+    assert project.services.train.seconds_until_retry() == LONGEST_WAIT_SECONDS
+
+
+def test_a_checkout_whose_update_was_killed_a_moment_ago_follows_a_moment_later(
+    tmp_path: Path,
+) -> None:
+    """A lock as fresh as this may be that of a git which has just begun."""
+    project = a_project(tmp_path)
+    one_request(project, {"a": "a\n"})
+    old = git(project.root, "rev-parse", "HEAD")
+    note, lock = project.root / ".git" / ANNOUNCEMENT, project.root / ".git/index.lock"
+    note.write_text(json.dumps({"old": old, "new": old}))
+    lock.touch()
+    project.run_train()
+    assert not (project.root / "a").exists()
+    assert project.services.train.seconds_until_retry() == INTERRUPTED_SECONDS
+    a_moment_ago = time.time() - INTERRUPTED_SECONDS
+    os.utime(lock, (a_moment_ago, a_moment_ago))
+    project.run_train()
+    assert (project.root / "a").read_text() == "a\n"
+    assert not lock.exists()
 
 
 def test_a_checkout_that_stays_dirty_is_spoken_of_once(tmp_path: Path) -> None:
