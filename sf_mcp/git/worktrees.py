@@ -88,7 +88,7 @@ class Worktrees:
         path = self.path(task_id)
         self._finish_moves(path)
         record = self._records.read(task_id)
-        self._wait_until_quiet(path, is_whole=record is not None)
+        self._wait_until_quiet(path, record)
         is_new = False
         if record is not None and path.exists():
             self._mend(task_id, path, record)
@@ -275,14 +275,20 @@ class Worktrees:
         path.rmdir()
         aside.rename(path)
 
-    def _wait_until_quiet(self, path: Path, *, is_whole: bool) -> None:
-        """Let a git that a killed server started here come to its end, and drop its locks."""
+    def _wait_until_quiet(self, path: Path, record: Record | None) -> None:
+        """Let a git that still works here come to its end, and drop the locks of a killed one."""
         admin = self._admin(path.name)
-        if is_whole and not any(admin.glob("*.lock")):
+        own = [self.forge.git_dir / f"refs/heads/{record.branch}.lock"] if record else []
+
+        def locks() -> list[Path]:
+            # Of the branch too: nobody moves it but a git that works here.
+            return [*admin.glob("*.lock"), *(lock for lock in own if lock.exists())]
+
+        if record is not None and not locks():
             return
         # Also where nothing is yet: such a git may be about to begin.
         wait_until_quiet(path, admin)
-        for lock in admin.glob("*.lock"):
+        for lock in locks():
             lock.unlink(missing_ok=True)
 
     def _finish_moves(self, path: Path) -> None:

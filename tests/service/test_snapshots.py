@@ -1,5 +1,6 @@
 """Snapshots as people see them, when they are taken, and which of them stay."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,12 @@ import pytest
 from sf_mcp.core.errors import NotFound
 from sf_mcp.core.identity import PERSON
 from sf_mcp.core.models import EndKind, TaskId
+from sf_mcp.core.states import SessionState, TaskState
 from sf_mcp.core.thinning import NEWEST
 from sf_mcp.git.snapshots import list_snapshots
 from sf_mcp.service.snapshots import SnapshotView
 from tests.builders import NOON, Project, Worker, a_project, a_task, a_worker, git, write
+from tests.git.full_disk import no_room_for_objects
 from tests.service.test_late_work import late_commit
 
 
@@ -91,6 +94,29 @@ def test_what_is_not_there_is_named_with_what_is(tmp_path: Path) -> None:
         get(PERSON, worker.task_id, number=7)
     with pytest.raises(NotFound):
         project.services.snapshots.list_snapshots(PERSON, "T99")
+
+
+def test_a_disk_that_is_full_at_a_sessions_end_costs_neither_the_end_nor_the_files(
+    tmp_path: Path,
+) -> None:
+    project = a_project(tmp_path)
+    worker = a_worker(project, a_task(project), with_worktree=True)
+    (worker.cwd / "big.bin").write_bytes(os.urandom(3 << 20))
+    a_draft(worker, "half\n")
+    before = {path.name: path.read_bytes() for path in worker.cwd.iterdir() if path.is_file()}
+    with no_room_for_objects(project.forge.git_dir, tmp_path):
+        worker.end(EndKind.KILLED)
+    assert project.session(worker.session.id).state is SessionState.EXITED
+    assert project.task(worker.task_id).state is TaskState.OPEN
+    assert project.event_kinds(worker.task_id).count("snapshot_failed") == 1
+    assert before == {
+        path.name: path.read_bytes() for path in worker.cwd.iterdir() if path.is_file()
+    }
+    assert listed(project, worker.task_id) == []
+    # Tried again before anything else happens to the files.
+    a_worker(project, worker.task_id, with_worktree=True)
+    (kept,) = listed(project, worker.task_id)
+    assert (kept.reason, kept.files) == ("before it is used again", 2)
 
 
 def test_old_ones_are_thinned_but_never_what_a_handoff_or_late_work_names(tmp_path: Path) -> None:

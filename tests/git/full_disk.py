@@ -1,0 +1,55 @@
+"""A disk that is full for git's objects: a small file system of its own, or a limit on files."""
+
+import contextlib
+import resource
+import shutil
+import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+SMALL = 1 << 20
+"""Bytes of the small file system, and of the largest file where there is none."""
+
+
+@contextmanager
+def no_room_for_objects(git_dir: Path, scratch: Path) -> Generator[Path]:
+    """Let no further object of any size be written to the repository during the block.
+
+    Yields a file that takes up the room, or nothing that matters: removing it makes room again.
+    """
+    disk = scratch / "small disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL}", "tmpfs", str(disk)]
+    mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    with _file_system(git_dir, disk) if mounted else _limit(disk) as filler:
+        yield filler
+
+
+@contextmanager
+def _file_system(git_dir: Path, disk: Path) -> Generator[Path]:
+    objects, filler = git_dir / "objects", disk / "filler"
+    shutil.copytree(objects, disk / "objects")
+    kept = objects.rename(git_dir / "objects.before")
+    objects.symlink_to(disk / "objects")
+    try:
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        yield filler
+    finally:
+        objects.unlink()
+        shutil.copytree(disk / "objects", kept, dirs_exist_ok=True)
+        kept.rename(objects)
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@contextmanager
+def _limit(disk: Path) -> Generator[Path]:
+    """Git is ended by SIGXFSZ when it writes an object as large as the tests' big file."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL, before[1]))
+    try:
+        yield disk / "filler"
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
