@@ -1,9 +1,10 @@
 """Where the work on a task stands, by git alone: for a brief, and for a handoff nobody wrote."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sf_mcp.core.models import Oid, TaskId
+from sf_mcp.core.text import one_line
 from sf_mcp.git.repository import LogEntry, Repository
 from sf_mcp.git.snapshots import Snapshot, list_snapshots
 from sf_mcp.git.status import status
@@ -11,6 +12,9 @@ from sf_mcp.git.worktrees import Worktree, advice
 
 MOST_COMMITS = 200
 """Counted and listed; a branch with more says so."""
+
+COMMITS_TOLD = FILES_TOLD = 15
+"""Named to a session that goes on; the rest is counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,3 +55,21 @@ def branch_state(
         snapshot=snapshots[-1] if snapshots else None,
         note=advice(worktree.branch, seen.branch, seen.operation),
     )
+
+
+def standing_of(state: BranchState, branch: str) -> str:
+    """Return where the work stands, for a session that goes on with it."""
+    since = f"since its base {state.base[:12]}"
+    told = [f"{branch} has no commit {since}."]
+    if state.commits:
+        lines = [f"- {one.commit[:12]} {one_line(one.subject)}" for one in state.commits]
+        told = [
+            f"{branch} is at {state.commits[0].commit[:12]}; its commits {since}, newest first:",
+            *_some(lines, COMMITS_TOLD),
+        ]
+    files = ", ".join(_some(state.uncommitted, FILES_TOLD))
+    return "\n".join(filter(None, [*told, f"Not committed: {files or 'nothing'}.", state.note]))
+
+
+def _some(lines: Sequence[str], most: int) -> list[str]:
+    return [*lines[:most], *([f"and {len(lines) - most} more"] if len(lines) > most else [])]

@@ -28,12 +28,10 @@ from sf_mcp.core.models import (
     TaskId,
 )
 from sf_mcp.core.states import TASK_ENDS
-from sf_mcp.core.text import one_line
 from sf_mcp.git.guard import session_git_environment
 from sf_mcp.git.identity import Identity, identity
-from sf_mcp.git.status import status
 from sf_mcp.git.worktrees import Worktree, Worktrees
-from sf_mcp.service.branch_state import BranchState, branch_state
+from sf_mcp.service.branch_state import BranchState, branch_state, standing_of
 from sf_mcp.service.budgets import spent_by
 from sf_mcp.service.claims import Brief, ClaimService
 from sf_mcp.service.dispatch import Place
@@ -50,8 +48,6 @@ logger = logging.getLogger(__name__)
 
 LOG_END_BYTES = 1_000_000
 """Of a session's log, enough for its last words."""
-COMMITS_TOLD = FILES_TOLD = 15
-"""Named to a session that goes on; there may be many more."""
 
 
 WITH_A_CAUSE_OF_ITS_OWN = frozenset(
@@ -113,8 +109,8 @@ class WorkService:
                     task = tasks.get(tx.db, session.subject)
                 worktree = self._prepare(task)
                 path = worktree.path
-                if session.starts:
-                    standing = self._standing(worktree)
+                if session.starts and (state := self.branch_state(task)):
+                    standing = standing_of(state, worktree.branch)
             case Role.STEWARD:
                 with self._workspace.read() as tx:
                     request = merge_requests.get(tx.db, session.subject)
@@ -123,26 +119,6 @@ class WorkService:
                 path = self._worktrees.detached(session.name, self._commit_asked_about(session))
         environment = session_git_environment(self._identity(), path)
         return Place(cwd=str(path), environment=environment, standing=standing)
-
-    def _standing(self, worktree: Worktree) -> str:
-        """Say how far the work in a task's worktree is, for a session that has been there."""
-        seen = status(worktree.path)
-        head = self._forge.head_of(f"refs/heads/{worktree.branch}") or worktree.base
-        commits = self._forge.log_between(worktree.base, head, limit=COMMITS_TOLD + 1)
-        lines = [f"{entry.commit[:12]} {one_line(entry.subject)}" for entry in commits]
-        if len(lines) > COMMITS_TOLD:
-            lines[COMMITS_TOLD:] = ["and older ones"]
-        since = f"since its base {worktree.base[:12]}"
-        told = [
-            f"{worktree.branch} is at {head[:12]}, with these commits {since}, newest first:"
-            if lines
-            else f"{worktree.branch} is at {head[:12]}, with no commit {since}.",
-            *(f"- {line}" for line in lines),
-        ]
-        files = [*seen.conflicted, *seen.changed, *seen.untracked]
-        more = f" and {len(files) - FILES_TOLD} more" if len(files) > FILES_TOLD else ""
-        told.append(f"Not committed: {', '.join(files[:FILES_TOLD]) or 'nothing'}{more}.")
-        return "\n".join([*told, worktree.note] if worktree.note else told)
 
     def _commit_asked_about(self, session: Session) -> Oid:
         """Return what a director reads: the asking worker's commits, else the target."""

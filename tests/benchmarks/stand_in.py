@@ -1,8 +1,8 @@
 """Stands in for Claude Code where only the time until a process starts is measured.
 
 Changes one file, commits it, asks for the merge and ends its turn: as little as a worker can do,
-in a second, where a model takes minutes. The shell script that starts it, written by `dispatch`,
-has noted the time before.
+in a second, where a model takes minutes. With `--until-killed` as its first argument it only
+begins. The shell script that starts it, written by the benchmark, has noted the time before.
 """
 
 import http.client
@@ -44,10 +44,23 @@ def call(url: str, tool: str, **arguments: Any) -> None:
         raise RuntimeError(f"{tool}: {answer}")
 
 
+def wait_to_be_killed() -> None:
+    """Change some files and run a command that outlives us with our output in its hands."""
+    for number in range(10):
+        Path("part1", f"file{number}.txt").write_text("begun\n")
+    command = ["sleep", "300"]
+    subprocess.Popen(command, start_new_session=True)
+    content = [{"type": "text", "text": "At work."}]
+    say(type="assistant", message={"id": "m1", "model": "stand-in", "content": content})
+    sys.stdin.read()
+
+
 def main() -> None:
     """Work on the task of this worktree."""
     arguments = sys.argv[1:]
-    session = arguments[arguments.index("--session-id") + 1]
+    is_to_be_killed = arguments[0] == "--until-killed"
+    option = "--resume" if "--resume" in arguments else "--session-id"
+    session = arguments[arguments.index(option) + 1]
     config = json.loads(arguments[arguments.index("--mcp-config") + 1])
     ((name, server),) = config["mcpServers"].items()
     sys.stdin.readline()
@@ -60,6 +73,8 @@ def main() -> None:
         tools=[],
         claude_code_version="0",
     )
+    if is_to_be_killed:
+        wait_to_be_killed()
     time.sleep(WORK_SECONDS)
     Path("part0", "file0.txt").write_text(f"{Path.cwd().name}\n")
     commit = ["git", "commit", "--quiet", "--all", "--message", f"Work of {Path.cwd().name}"]

@@ -1,6 +1,7 @@
 """The fleet with the real Claude Code, the real server and a scripted model."""
 
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -354,6 +355,37 @@ def test_a_worker_killed_in_a_call_that_was_recorded_is_told_and_does_not_repeat
         # The brief that it had claimed is still in its conversation.
         assert b"tokens_left" in resumed
         assert not api.misses
+
+
+def test_a_conversation_that_is_gone_is_followed_by_a_fresh_session_and_costs_no_failure(
+    tmp_path: Path,
+) -> None:
+    works = [
+        say(call("claim_task")),
+        say(call("Bash", command="touch begun; sleep 300", description="work")),
+    ]
+    with running(tmp_path, worker("", works, lands("done.txt"))) as (project, _):
+        (task,) = project.plan({"title": "One"})
+        fleet = project.start_fleet("--attached")
+        begun = project.layout.worktrees / task / "begun"
+        project.wait_for(begun.exists)
+        fleet.send_signal(signal.SIGINT)
+        assert fleet.wait(WAIT_SECONDS) == 0, project.story()
+        (session,) = project.sessions()
+        assert session["state"] == "backoff"
+
+        shutil.rmtree(project.home / ".claude" / "projects")
+        project.start_fleet("--attached")
+
+        project.wait_for_state(task, "merged")
+        project.wait_for(
+            lambda: project.ends() == ["stopped", "conversation_lost", "merge_requested"]
+        )
+        lost, fresh = project.sessions()
+        assert lost["id"] == session["id"] != fresh["id"]
+        assert "No conversation found" in lost["end_detail"]
+        # What the first one had left in the worktree was there for the second.
+        project.wait_for(lambda: (project.root / "begun").exists())
 
 
 def test_sessions_outlast_a_restart_of_the_server(tmp_path: Path) -> None:

@@ -88,3 +88,26 @@ async def test_a_wait_in_which_nothing_happens_ends(tmp_path: Path) -> None:
 
     with anyio.fail_after(BOUND_SECONDS):
         assert await worker.project.services.notices.wait_for(look, seconds=0.01) is None
+
+
+async def test_what_falls_due_while_one_waits_is_looked_for_without_another_change(
+    tmp_path: Path,
+) -> None:
+    """A back-off begins with a commit and ends with none."""
+    worker = a_worker_waited_for(a_project(tmp_path))
+    looks = 0
+
+    async def look() -> str | None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            await anyio.to_thread.run_sync(worker.end)
+        return "resumed" if looks == 3 else None
+
+    async def due() -> float | None:
+        return 0.01 if looks == 2 else None
+
+    with anyio.fail_after(BOUND_SECONDS):
+        notices = worker.project.services.notices
+        seen = await notices.wait_for(look, seconds=FOR_EVER, due=due)
+    assert seen == "resumed"
