@@ -218,6 +218,7 @@ class Fleet:
                 detail=end.sentence,
                 resets_at=resets_at,
                 trace=to_json(session.trace),
+                pid=session.pid or 0,
             )
         except StoneforgeError as error:
             # It becomes a stray, and its end is reported later or by the next launcher.

@@ -224,6 +224,7 @@ class SessionService:
         detail: str,
         resets_at: str = "",
         trace: Trace = NO_TRACE,
+        pid: int = 0,
     ) -> Session:
         """Record the end of a session's process and settle what it held; again, nothing changes.
 
@@ -233,7 +234,7 @@ class SessionService:
         detail = one_line(detail, 500)
         with self._workspace.write(caller) as tx:
             session = sessions.get(tx.db, session_id)
-            if session.state not in LIVE_SESSIONS:
+            if session.state not in LIVE_SESSIONS or (pid and session.pid != pid):
                 return session
             sessions.revoke_tokens(tx.db, session.id)
             left_open = self._settling.interrupted(tx, session, trace)

@@ -211,17 +211,28 @@ class WorkService:
         detail: str = "",
         resets_at: str = "",
         trace: Trace = NO_TRACE,
+        pid: int = 0,
     ) -> Session:
-        """Snapshot what a session left uncommitted, then settle what it held."""
+        """Snapshot what a session left uncommitted, then settle what it held.
+
+        `pid` is the process that has ended, when there was one: a report that comes again after the
+        session was resumed says nothing about its next process.
+        """
+        if pid and self._process_of(session_id) != pid:
+            return self._sessions.get_session(caller, session_id)
         if self._hand_off_spent(session_id) and kind not in WITH_A_CAUSE_OF_ITS_OWN:
             kind = EndKind.OVER_BUDGET
         self._keep_files_of(session_id, f"session ended: {kind.value}")
         session = self._sessions.ended(
-            caller, session_id, kind=kind, detail=detail, resets_at=resets_at, trace=trace
+            caller, session_id, kind=kind, detail=detail, resets_at=resets_at, trace=trace, pid=pid
         )
         if session.role is Role.STEWARD:
             self._worktrees.remove_detached(f"review-{session.name}")
         return session
+
+    def _process_of(self, session_id: str) -> int | None:
+        with self._workspace.read() as tx:
+            return sessions.get(tx.db, session_id).pid
 
     def take_over_context(self, caller: Caller, session_id: str) -> EndKind:
         """Write the handoff of a worker whose context is full and that did not write it itself.

@@ -131,6 +131,38 @@ def test_a_worker_that_is_killed_with_an_answer_is_told_again_unless_it_had_gone
         assert conversation(api).count(TOLD) == is_told_again
 
 
+def test_an_answer_that_is_given_while_the_server_is_dead_reaches_the_one_whose_call_was_cut_off(
+    tmp_path: Path,
+) -> None:
+    steps = [
+        *ASKS,
+        say(text="I wait for the colour."),
+        say(commit("colour.txt", "blue"), expect=TOLD),
+        # The client takes some seconds to find the server again [2.1.330].
+        say(call("request_merge", summary="Blue."), until="is open for"),
+        say(),
+    ]
+    with running(tmp_path, worker("Paint it", steps)) as (project, api):
+        (task,) = project.plan({"title": "Paint it"})
+        project.start_fleet("--attached")
+        project.wait_for(lambda: project.call("list_questions"))
+
+        project.stop_server()
+        sf(project, "question", "answer", "Q1", "blue")
+        project.start_server()
+        project.wait_for_state(task, "merged")
+
+        assert not [miss for miss in api.misses if "not offered" not in miss]
+        assert len(project.sessions()) == 1
+        assert conversation(api).count(TOLD) == 1
+        assert [event["kind"] for event in project.events() if event["subject"] == "Q1"] == [
+            "question_asked",
+            "question_answered",
+            "answer_delivered",
+            "answer_acknowledged",
+        ]
+
+
 def test_a_headless_director_answers_from_the_plan_and_what_the_worker_has_committed(
     tmp_path: Path,
 ) -> None:

@@ -187,6 +187,30 @@ def test_a_session_that_the_person_ends_is_not_parked(project: Project, worker: 
     assert project.task("T1").state is TaskState.OPEN
 
 
+def test_a_late_report_of_the_parked_process_says_nothing_about_the_resumed_one(
+    project: Project, worker: Worker
+) -> None:
+    """The server was killed with the reply under way; the answer came before the second report."""
+    services, session_id = project.services, worker.session.id
+    services.sessions.started(PERSON, session_id, pid=11, process_started="", log_path="")
+    worker.ask(ASKED)
+
+    def parks() -> None:
+        services.work.session_ended(PERSON, session_id, kind=EndKind.PARKED, pid=11)
+
+    parks()
+    answer(project)
+    order = services.dispatch.next_order(PERSON)
+    assert order is not None
+    for _ in range(2):
+        parks()
+        assert project.session(session_id).state is SessionState.STARTING
+        assert services.sessions.authenticate(order.token).session_id == session_id
+        services.sessions.started(PERSON, session_id, pid=12, process_started="", log_path="")
+    services.work.session_ended(PERSON, session_id, kind=EndKind.RELEASED, pid=12)
+    assert project.session(session_id).state is SessionState.EXITED
+
+
 # -- lost before it was acknowledged -----------------------------------------------------------
 
 
