@@ -43,10 +43,7 @@ LISTED = (
     "contents:subject",
     f"trailers:key={SESSION_TRAILER},valueonly,separator=%2C",
 )
-UNWRITTEN = re.compile(
-    "No space left|quota exceeded|File too large|Read-only file system|"
-    "unable to (write|create temporary)|insufficient permission for adding"
-)
+UNWRITTEN = "failed to insert into database"
 """What git says when it is the object that it cannot write, not the file that it cannot read."""
 
 
@@ -346,7 +343,7 @@ def _add_all(place: _Place, extra: dict[str, str], nested: tuple[str, ...]) -> N
         timeout_seconds=ADD_TIMEOUT_SECONDS,
     )
     if added.exit_code != 0:
-        if UNWRITTEN.search(added.stderr):
+        if UNWRITTEN in added.stderr:
             raise GitFailed(
                 f"The files of {place.files} could not be kept: {added.stderr}.",
                 remedy="Free some disk space; the files are where they were.",

@@ -132,3 +132,39 @@ def test_a_lock_of_a_living_git_is_waited_for_and_not_taken_away(tmp_path: Path)
             taking.join(30)
     (found,) = list_snapshots(project.forge, T1)
     assert made == [found.commit]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_object_that_cannot_be_written_is_not_taken_for_a_file_that_cannot_be_read(
+    tmp_path: Path,
+) -> None:
+    """Without the one new file the tree would be that of HEAD, and nothing would seem new."""
+    project = a_project(tmp_path / "p")
+    path = project.prepare().path
+    write(path, {"new.py": "new\n"})
+    objects = project.forge.git_dir / "objects"
+    folders = [objects, *(each for each in objects.iterdir() if each.is_dir())]
+    for folder in folders:
+        folder.chmod(0o500)
+    try:
+        with pytest.raises(StoneforgeError, match="could not be kept"):
+            take(project, path)
+    finally:
+        for folder in folders:
+            folder.chmod(0o700)
+    assert take(project, path) is not None
+
+
+def test_an_object_that_is_not_there_after_all_is_noticed(tmp_path: Path) -> None:
+    project = a_project(tmp_path / "p")
+    path = project.prepare().path
+    write(path, {"new.py": "new\n"})
+    blob = git(path, "hash-object", "new.py")
+    in_the_way = project.forge.git_dir / "objects" / blob[:2]
+    in_the_way.write_text("where the object's folder would be")
+    with pytest.raises(StoneforgeError):
+        take(project, path)
+    in_the_way.unlink()
+    made = take(project, path)
+    assert made is not None
+    assert git(path, "show", f"{made}:new.py") == "new"
