@@ -37,8 +37,8 @@ class Trace:
     is_resumable: bool = False
     """Its conversation has begun, and the client has it still."""
     open: tuple[OpenCall, ...] = ()
-    answered: tuple[str, ...] = ()
-    """Ids of the newest tool uses whose results the model has seen."""
+    answered: tuple[str, ...] | None = None
+    """Ids of the newest tool uses whose results the model has seen; None: that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,14 +59,16 @@ def told(trace: Trace, recorded: Sequence[RecordedCall], question: str = "") -> 
             the stream does not show at all, since it was cut, counts as interrupted.
         question: the id of the question that the process has asked and that is still open.
     """
+    if trace.answered is None and recorded and not trace.open:
+        newest = "; ".join(_outcome(call) for call in recorded[-MOST_TOLD:])
+        return (
+            f"The newest calls that the server has recorded of you: {newest}. Do not repeat one "
+            "whose result your conversation lacks.",
+        )
     known = {call.id: call for call in recorded}
-    seen = {call.id for call in trace.open}
+    seen = {*(call.id for call in trace.open), *(trace.answered or ())}
     sentences = [_sentence(call, known.get(call.id), question) for call in trace.open]
-    sentences += [
-        _recorded(call)
-        for call in recorded
-        if call.id not in seen and call.id not in trace.answered
-    ]
+    sentences += [_recorded(call) for call in recorded if call.id not in seen]
     return tuple(sentences[-MOST_TOLD:])
 
 
@@ -91,9 +93,13 @@ def _sentence(call: OpenCall, recorded: RecordedCall | None, question: str) -> s
 
 
 def _recorded(call: RecordedCall) -> str:
+    return (
+        f"Your call {call.tool} was interrupted: the server has recorded it: "
+        f"{_outcome(call, is_named=False)}. Do not repeat it."
+    )
+
+
+def _outcome(call: RecordedCall, *, is_named: bool = True) -> str:
     result = call.result.get("outcome") or ", ".join(f"{k}: {v}" for k, v in call.result.items())
     outcome = one_line(str(result), RESULT_CHARACTERS).rstrip(".")
-    return (
-        f"Your call {call.tool} was interrupted: the server has recorded it: {outcome}. Do not "
-        "repeat it."
-    )
+    return f"{call.tool} ({outcome})" if is_named else outcome

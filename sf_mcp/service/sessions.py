@@ -297,3 +297,9 @@ class SessionService:
             tx.edit_task(task, reserved_for=None, reserved_until=None, ahead=True)
         tx.event("session_ended", session.id, name=session.name, end=EndKind.STOPPED.value)
         return tx.move_session(session, SessionEvent.EXIT, ended_at=tx.now, end=EndKind.STOPPED)
+
+
+def has_spoken(session: Session) -> bool:
+    """Return whether a process of the session was seen to connect, so that it can be resumed."""
+    before = session.starts - (session.pid is not None)
+    return session.state is not SessionState.STARTING or before > 0

@@ -37,7 +37,7 @@ from sf_mcp.service.claims import Brief, ClaimService
 from sf_mcp.service.dispatch import Place
 from sf_mcp.service.handing_off import criteria_met, in_its_place
 from sf_mcp.service.requests import RequestService
-from sf_mcp.service.sessions import NO_TRACE, SessionService
+from sf_mcp.service.sessions import NO_TRACE, SessionService, has_spoken
 from sf_mcp.service.snapshots import SnapshotService
 from sf_mcp.service.target import TargetService
 from sf_mcp.service.turns import TurnVerdict
@@ -334,7 +334,10 @@ class WorkService:
         for session in silent:
             if session.pid is None or not process.is_alive(session.pid, session.process_started):
                 detail = "no launcher reported on it, and its process is gone"
-                self.session_ended(caller, session.id, kind=EndKind.STOPPED, detail=detail)
+                trace = Trace(is_resumable=has_spoken(session))
+                self.session_ended(
+                    caller, session.id, kind=EndKind.STOPPED, detail=detail, trace=trace
+                )
 
     def tidy_ended(self) -> None:
         """Remove the worktrees of tasks that have ended; what was not committed is kept."""

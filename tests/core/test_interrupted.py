@@ -33,7 +33,7 @@ def test_reading_had_no_effect() -> None:
 
 def test_a_recorded_call_that_the_stream_does_not_show_was_interrupted_too() -> None:
     """The stream's last line may have been cut, or nobody may have read it any more."""
-    assert len(told(Trace(), [NOTED])) == 1
+    assert len(told(Trace(answered=()), [NOTED])) == 1
     assert told(Trace(answered=("t1",)), [NOTED]) == ()
 
 
@@ -47,7 +47,7 @@ def test_a_question_that_was_recorded_is_named() -> None:
 
 def test_a_result_of_any_shape_and_length_makes_one_short_line() -> None:
     odd = RecordedCall(id="t1", tool="x", result={"a": "b\nc" * 1000})
-    (sentence,) = told(Trace(), [odd])
+    (sentence,) = told(Trace(answered=()), [odd])
     assert "\n" not in sentence
     assert len(sentence) < 500
 
@@ -57,3 +57,9 @@ def test_no_more_is_told_than_can_be_read() -> None:
         OpenCall(id=f"x{n}", tool="Bash", what=f"Bash: {n}", is_ours=False) for n in range(99)
     )
     assert len(told(Trace(open=many), [])) == MOST_TOLD
+
+
+def test_where_nobody_knows_what_was_seen_the_newest_recorded_calls_are_named() -> None:
+    (sentence,) = told(Trace(is_resumable=True), [NOTED])
+    assert "recorded of you: report_progress (Noted)" in sentence
+    assert told(Trace(is_resumable=True), []) == ()

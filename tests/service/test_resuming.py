@@ -509,6 +509,26 @@ def test_a_restart_of_the_server_within_a_lease_neither_doubles_nor_loses_a_sess
     assert project.live_lease(working) is None
 
 
+def test_a_session_whose_launcher_never_came_back_waits_for_the_next_one(tmp_path: Path) -> None:
+    project = a_project(tmp_path)
+    task_id = a_task(project)
+    worker = dispatched(project)
+    record_progress(worker, "use-1")
+    for _ in range(2):
+        expire(project)
+        project.services.work.end_lost_sessions(SERVER)
+    assert project.session(worker.session.id).state is SessionState.BACKOFF
+    assert "it is resumed next" in project.services.queries.why(PERSON, task_id).sentence
+    order = next_order(project)
+    assert order.is_resume
+    assert "recorded of you: report_progress (Noted)" in order.message
+    # And an order to resume it that nobody took costs no conversation either.
+    for _ in range(2):
+        expire(project)
+        project.services.work.end_lost_sessions(SERVER)
+    assert next_order(project).session.id == worker.session.id
+
+
 # -- a clock that jumps ----------------------------------------------------------------------------
 
 
