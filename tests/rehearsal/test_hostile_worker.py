@@ -88,7 +88,17 @@ def _story(root: Path, upstream: Path) -> Story:
                                     {"name": "request_merge", "input": {"summary": "It is done."}}
                                 ]
                             },
-                            {"text": "Done."},
+                            {
+                                "tools": [
+                                    {
+                                        "name": "Bash",
+                                        "input": {
+                                            "command": "echo late > a.txt; git commit -qam late"
+                                        },
+                                    }
+                                ]
+                            },
+                            {"expect": "is not held by this session", "text": "Done."},
                         ]
                     ],
                 }
@@ -148,6 +158,21 @@ def test_the_foreign_commit_is_kept_and_the_event_shown(
     with closing(sqlite3.connect(world.root / ".stoneforge" / "state.db")) as db:
         events = db.execute("SELECT count(*) FROM events WHERE kind = 'target_move_undone'")
         assert events.fetchone()[0] >= 1
+
+
+def test_a_commit_after_the_request_moves_nothing_and_is_kept(
+    attacked: tuple[World, Path, Rehearsal],
+) -> None:
+    world, _, _ = attacked
+    forge = world.root / ".stoneforge" / "forge.git"
+    branch = _git(forge, "for-each-ref", "--format=%(contents:subject)", "refs/heads/sf")
+    assert branch == "after"
+    with closing(sqlite3.connect(world.root / ".stoneforge" / "state.db")) as db:
+        late = db.execute('SELECT snapshot, "commit", subject FROM late_work').fetchall()
+    ((number, commit, subject),) = late
+    assert subject == "late"
+    assert _git(forge, "rev-parse", f"refs/stoneforge/snapshots/T1/{number}") == commit
+    assert _git(forge, "show", f"{commit}:a.txt") == "late"
 
 
 def test_the_persons_repository_and_their_remote_got_nothing_of_it(
