@@ -57,7 +57,10 @@ class Ledger:
         assert not missing, f"commits are gone: {missing}"
         wanted = {name: where for name, where in self.files.items() if name not in kept}
         if wanted:
-            lying = {_blob(path) for path in _files(worktrees)}
+            lying: set[str] = set()
+            for path in _files(worktrees):
+                with contextlib.suppress(FileNotFoundError):
+                    lying.add(_blob(path))
             gone = [where for name, where in wanted.items() if name not in lying]
             assert not gone, f"files are gone: {gone}"
 
@@ -80,7 +83,7 @@ def a_moment_later(project: Project) -> None:
     """Let locks be as old as they are when somebody has started the server again."""
     a_minute_ago = time.time() - 60
     for folder in (project.root / ".git", project.root / ".stoneforge/forge.git"):
-        for lock in folder.rglob("*.lock"):
+        for lock in _locks(folder):
             # Gone meanwhile: its git lives and has come to its end.
             with contextlib.suppress(FileNotFoundError):
                 os.utime(lock, (a_minute_ago, a_minute_ago))
@@ -126,28 +129,34 @@ def _work(project: Project, worker: Worker) -> None:
     worker.end()
 
 
-def all_is_well(project: Project) -> None:
-    """Check that every task has landed once, and that each repository is as it should be."""
-    root, forge = project.root, project.forge.git_dir
+def target_is_as_recorded(project: Project) -> None:
+    """Check that the target is where the newest finished landing says, and none is under way."""
     with project.services.workspace.read() as tx:
         check_rows(tx)
         newest = landings.newest_done(tx.db)
-        assert newest is not None
         assert landings.intended(tx.db) is None
+    assert newest is not None
+    assert project.target == newest.new
+
+
+def all_is_well(project: Project) -> None:
+    """Check that every task has landed once, and that each repository is as it should be."""
+    root, forge = project.root, project.forge.git_dir
+    target_is_as_recorded(project)
+    with project.services.workspace.read() as tx:
         states = [task.state for task in tasks.TASKS.select(tx.db)]
         requests = merge_requests.in_state(tx.db, *MergeState)
     assert set(states) == {TaskState.MERGED}
-    assert project.target == newest.new
     told = git(forge, "log", "--format=%(trailers:key=Merge-Request,valueonly)", "main").split()
     landed = [one.id for one in requests if one.state is MergeState.LANDED]
     assert sorted(told) == sorted(landed)
     # The person has all of it, and their own file as it was.
-    assert git(root, "rev-parse", "HEAD") == newest.new
+    assert git(root, "rev-parse", "HEAD") == project.target
     assert git(root, "status", "--porcelain", "-z") == f"?? {PERSONS_FILE}\0"
     assert (root / PERSONS_FILE).read_text() == "mine\n"
     # Nothing lies about that stands in anybody's way.
     for folder in (forge, root / ".git"):
-        assert [*folder.rglob("*.lock")] == []
+        assert [*_locks(folder)] == []
         git(folder, "fsck", "--connectivity-only", "--no-dangling")
     assert not (root / ".git" / ANNOUNCEMENT).exists()
     left = {path.name for path in project.layout.worktrees.iterdir()}
@@ -188,5 +197,11 @@ def _blob(path: Path) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
+def _locks(folder: Path) -> Iterator[Path]:
+    return (path for path in _files(folder) if path.suffix == ".lock")
+
+
 def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    # Not `rglob`: a git that lives on may take away a folder that is being looked at.
+    for above, _, names in os.walk(folder):
+        yield from (Path(above, name) for name in names)

@@ -46,6 +46,8 @@ class Operation:
     act: Callable[[Services, Facts], object]
     kinds: frozenset[Kind] = frozenset({Kind.PROCESS, Kind.COMMIT})
     """Of which there must be some."""
+    is_foreign: bool = False
+    """The target was moved by something that is not the server."""
 
     def carry_out(self, root: Path, facts: Facts) -> None:
         """Do it in a server of its own, as that is at work."""
@@ -281,7 +283,9 @@ OPERATIONS: dict[str, Operation] = {
         lambda services, _: services.target.take_in_upstream(),
     ),
     "undo a foreign move": Operation(
-        a_target_that_was_moved, lambda services, _: services.target.undo_foreign_moves()
+        a_target_that_was_moved,
+        lambda services, _: services.target.undo_foreign_moves(),
+        is_foreign=True,
     ),
     "start after a crash": Operation(a_landing_that_a_crash_left, start_and_step, ALL),
 }
