@@ -64,6 +64,7 @@ def a_session(**changes: Any) -> dict[str, Any]:
         "subject": "T1",
         "title": "Add a file",
         "state": "running",
+        "note": "",
         "is_turn_active": True,
         "context_tokens": 50_000,
         "context_window": 200_000,
@@ -178,6 +179,17 @@ def test_the_table_says_until_when_it_rests_why_and_what_to_do() -> None:
         "At rest until 2026-11-22 13:00 UTC: a usage limit: You've hit your limit. "
         "It goes on by itself then; at once: sf resume"
     ) in " ".join(output.getvalue().split())
+
+
+def test_the_table_says_when_a_session_without_a_process_goes_on() -> None:
+    note = "was killed 3 s ago; it is resumed in 12 s (attempt 3 of 5)"
+    waiting = a_session(state="backoff", is_turn_active=False, note=note)
+    output = StringIO()
+
+    Console(file=output, width=160).print(draw(an_overview(sessions=[waiting]), [], "", NOW))
+
+    assert "backoff" in output.getvalue()
+    assert note in output.getvalue()
 
 
 def test_text_of_a_model_is_no_markup_and_no_escape_on_the_screen() -> None:
