@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 
 from launcher.core.command_line import MCP_SERVER_NAME
-from launcher.core.resets import parse_reset
+from launcher.core.resets import parse_reset, within_reach
 from launcher.core.stream import RateLimit, TurnResult
 from sf_mcp.core.models import EndKind
 
@@ -212,7 +212,8 @@ TABLE: tuple[_Row, ...] = (
 def classify(seen: Ending, *, now: datetime, local_zone: tzinfo = UTC) -> End:
     """Return how the session ended.
 
-    Also for a process that still lives but whose turn has just ended in an error.
+    Also for a process that still lives but whose turn has just ended in an error. `local_zone` is
+    the zone in which the client writes a time of day.
     """
     ours = seen.outcome or seen.asked
     if ours is not None:
@@ -247,8 +248,9 @@ _OURS: Mapping[EndKind, str] = {
 
 
 def _resets_at(seen: Ending, now: datetime, local_zone: tzinfo) -> datetime | None:
-    if seen.rate_limit is not None and seen.rate_limit.status == "rejected":
-        return seen.rate_limit.resets_at
+    limit = seen.rate_limit
+    if limit is not None and limit.status == "rejected" and limit.resets_at is not None:
+        return within_reach(limit.resets_at, now)
     return parse_reset(_said(seen), now=now, local_zone=local_zone)
 
 

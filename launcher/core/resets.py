@@ -10,8 +10,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from email.utils import parsedate_to_datetime
 from zoneinfo import ZoneInfo
 
-FARTHEST = timedelta(days=366)
-"""No limit lasts longer; a time beyond it was misread."""
+from sf_mcp.core.account import FARTHEST
 
 JUST_PASSED = timedelta(minutes=10)
 """`resets 3pm`, read at 3:02, means the 3pm that has just passed, not tomorrow's."""
@@ -54,9 +53,12 @@ def parse_reset(
         or _from_duration(text, now)
         or _from_clock(text, now, local_zone)
     )
-    if found is None or abs(found - now) > FARTHEST:
-        return None
-    return found
+    return within_reach(found, now) if found is not None else None
+
+
+def within_reach(reset: datetime, now: datetime) -> datetime | None:
+    """Return the time if it can be a limit's end; None when it was misread."""
+    return reset if abs(reset - now) <= FARTHEST else None
 
 
 def _from_headers(headers: Mapping[str, str], now: datetime) -> datetime | None:

@@ -32,6 +32,9 @@ def fleet_pause(
     if kind not in PARKS_FLEET:
         return None
     if kind is EndKind.USAGE_LIMIT and resets_at is not None:
-        return max(now, resets_at) + AFTER_RESET
+        if resets_at > now:
+            return resets_at + AFTER_RESET
+        # Just over, or so it says: soon, and less soon each time that it is not.
+        return now + doubled(pauses + 1, random=random, first=AFTER_RESET)
     first = LIMIT_DELAY if kind is EndKind.USAGE_LIMIT else OVERLOAD_DELAY
     return now + doubled(pauses + 1, random=random, first=first)

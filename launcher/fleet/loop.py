@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 import anyio
 import anyio.to_thread
 
-from launcher.core.ends import PARKS_FLEET, End
+from launcher.core.ends import PARKS_FLEET, STOPS_FLEET, End
+from launcher.core.proof import Proof
 from launcher.core.restarts import fleet_pause
 from launcher.fleet.family import end_family
 from launcher.fleet.orders import Order, Recorded, recorded
@@ -65,7 +66,7 @@ class Fleet:
             settings=SettingsFile(layout.config),
             claude=claude,
             environ=environ,
-            on_change=lambda: self.on_change(),
+            on_change=self._changed,
         )
         self._account = account_key(environ)
         self._sessions: dict[SessionId, Session] = {}
@@ -73,8 +74,28 @@ class Fleet:
         self._polling: anyio.CancelScope | None = None
         self._told_unable = ""
         """Why the server cannot serve, as it was last said."""
+        self._proof = Proof()
+        self._is_waiting_for_proof = False
         self._pauses = 0
         """Since a session last came to a good end."""
+
+    def _changed(self) -> None:
+        self._proof.look(self._answers())
+        now = anyio.current_time()
+        has_news = any(
+            self._proof.connected(session_id, now)
+            for session_id, session in self._sessions.items()
+            if session.seen.session_id
+        )
+        if self._is_waiting_for_proof and (has_news or self._proof.is_given):
+            self._is_waiting_for_proof = False
+            if self._polling is not None:
+                # A poll that brings no order: nothing is lost with it.
+                self._polling.cancel()
+        self.on_change()
+
+    def _answers(self) -> dict[str, float]:
+        return {session_id: session.answers for session_id, session in self._sessions.items()}
 
     @property
     def sessions(self) -> tuple[Session, ...]:
@@ -166,7 +187,9 @@ class Fleet:
     async def _take_orders(self, group: anyio.abc.TaskGroup) -> bool:
         """Do what one poll brings; return whether it brought anything."""
         running = [one.order.session_id for one in self.sessions if not one.is_stopping]
-        found = await self._server.poll(running, account=self._account)
+        wait = self._proof.seconds_to_wait(self._answers(), anyio.current_time())
+        self._is_waiting_for_proof = wait > 0
+        found = await self._server.poll(running, account=self._account, start_after_seconds=wait)
         self._told_unable = ""
         for session_id, reason in found.stops.items():
             if session_id in self._sessions:
@@ -178,6 +201,7 @@ class Fleet:
     def _start(self, group: anyio.abc.TaskGroup, order: Order) -> None:
         session = Session(order, self._around)
         self._sessions[order.session_id] = session
+        self._proof.started(order.session_id, anyio.current_time())
         if self._stopping.is_set():
             session.stop(EndKind.STOPPED, "the fleet was stopped")
         group.start_soon(self._run, session)
@@ -198,6 +222,8 @@ class Fleet:
 
     async def _report_end(self, session: Session, end: End) -> None:
         resets_at = ""
+        if end.kind in PARKS_FLEET | STOPS_FLEET:
+            self._proof.lose(self._answers())
         if end.kind in PARKS_FLEET:
             until = fleet_pause(
                 end.kind,

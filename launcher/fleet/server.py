@@ -105,16 +105,21 @@ class Server:
         """
         return await self._noting(lambda: self._answer(name, arguments))
 
-    async def poll(self, running: Sequence[str], *, account: str) -> Directives:
+    async def poll(
+        self, running: Sequence[str], *, account: str, start_after_seconds: float = 0.0
+    ) -> Directives:
         """Wait for something to do; a cancelled wait takes no order with it.
 
-        `account` tells the account that sessions are paid from, as `account_key` gives it.
+        `account` tells the account that sessions are paid from, as `account_key` gives it. An order
+        comes only when it may be carried out now: before `start_after_seconds` are over, none does.
 
         Raises:
             Refused: the server refused.
             ServerUnreachable: it does not answer.
         """
-        return directives(await self._noting(lambda: self._poll(running, account)))
+        return directives(
+            await self._noting(lambda: self._poll(running, account, start_after_seconds))
+        )
 
     async def _noting(self, ask: Callable[[], Awaitable[Any]]) -> Any:
         try:
@@ -146,7 +151,7 @@ class Server:
             self._client = None
             return await self._answer(name, arguments)
 
-    async def _poll(self, running: Sequence[str], account: str) -> Any:
+    async def _poll(self, running: Sequence[str], account: str, start_after: float) -> Any:
         # A client of its own: breaking it off must not touch another call.
         client = await self._connected()
         call = partial(
@@ -154,7 +159,8 @@ class Server:
             "poll",
             running=list(running),
             account=account,
-            seconds=POLL_SECONDS,
+            may_start=start_after <= 0,
+            seconds=min(start_after, POLL_SECONDS) or POLL_SECONDS,
             timeout_seconds=POLL_SECONDS + ANSWER_SECONDS,
         )
         try:

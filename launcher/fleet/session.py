@@ -25,6 +25,7 @@ from launcher.fleet.gauge import Gauge, nothing_seen
 from launcher.fleet.orders import NextStep, Order, Verdict, verdict
 from launcher.fleet.report import Report
 from launcher.fleet.starting import Surroundings, log_path, not_started, start_client
+from launcher.fleet.zone import local_zone
 from sf_mcp.clock import utc_now
 from sf_mcp.core.errors import StoneforgeError
 from sf_mcp.core.interrupted import Trace
@@ -104,6 +105,13 @@ class Session:
     def pid(self) -> int | None:
         """Its process; None before there is one."""
         return self._child.pid if self._child is not None else None
+
+    @property
+    def answers(self) -> float:
+        """A number that grows with each answer of the model to this process."""
+        result = self.seen.last_result
+        good = self.seen.turns_ended if result is not None and not result.is_error else 0
+        return self.seen.usage.total.prompt + good
 
     @property
     def is_stopping(self) -> bool:
@@ -270,7 +278,7 @@ class Session:
                 sentence=f"Claude Code said nothing within {START_SECONDS:.0f} s of its start.",
             )
         if self.seen.mcp_servers.get(MCP_SERVER_NAME) != "connected":
-            return classify(self._ending(None), now=utc_now())
+            return self._judged(self._ending(None))
         self._report.connected(self.seen.model)
         return None
 
@@ -304,7 +312,7 @@ class Session:
         self._turns_handled = self.seen.turns_ended
         result = self.seen.last_result
         if result is not None and result.is_error:
-            end = classify(self._ending(None), now=utc_now())
+            end = self._judged(self._ending(None))
             if end.kind is EndKind.CONTEXT_FULL:
                 return await self._take_over(child)
             if end.kind in OUTSIDE_ENDS:
@@ -383,7 +391,10 @@ class Session:
 
     async def _end_of_exited(self, child: Child) -> End:
         code = await child.wait(EXIT_SECONDS)
-        return classify(self._ending(code, child.complaints()), now=utc_now())
+        return self._judged(self._ending(code, child.complaints()))
+
+    def _judged(self, ending: Ending) -> End:
+        return classify(ending, now=utc_now(), local_zone=local_zone())
 
     def _ending(self, exit_code: int | None, errors: str = "") -> Ending:
         return Ending(

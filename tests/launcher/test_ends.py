@@ -181,6 +181,26 @@ def test_the_reset_comes_from_the_clients_own_event_when_there_is_one() -> None:
 
 
 @pytest.mark.parametrize(
+    ("resets_at", "at"),
+    [
+        (None, "2026-11-22 15:00"),
+        (datetime(4821, 1, 1, tzinfo=UTC), None),
+        (datetime(1971, 1, 1, tzinfo=UTC), None),
+    ],
+)
+def test_an_event_without_a_time_leaves_it_to_the_words_and_a_misread_time_counts_as_none(
+    resets_at: datetime | None, at: str | None
+) -> None:
+    end = classified(
+        assistant_error="rate_limit",
+        last_result=a_failure(429, "resets 3pm (UTC)"),
+        rate_limit=RateLimit(status="rejected", resets_at=resets_at, kind="five_hour"),
+    )
+
+    assert end.resets_at == (utc(at) if at else None)
+
+
+@pytest.mark.parametrize(
     ("text", "at"),
     [
         ("Claude AI usage limit reached|1795374514", "2026-11-22 19:08:34"),
@@ -259,6 +279,15 @@ def test_the_fleet_waits_for_the_reset_however_far_away() -> None:
     until = fleet_pause(EndKind.USAGE_LIMIT, month, now=NOW, pauses=0, random=0.5)
 
     assert until == month + timedelta(seconds=5)
+
+
+def test_a_reset_that_is_over_is_tried_soon_and_less_soon_each_time() -> None:
+    waits = [
+        fleet_pause(EndKind.USAGE_LIMIT, past, now=NOW, pauses=pauses, random=0.5)
+        for past, pauses in ((NOW, 0), (NOW - timedelta(days=1), 1), (NOW, 2), (NOW, 50))
+    ]
+
+    assert waits == [NOW + timedelta(seconds=seconds) for seconds in (5, 10, 20, 300)]
 
 
 def test_the_fleet_waits_a_bounded_time_for_an_unknown_reset_and_not_at_all_for_others() -> None:

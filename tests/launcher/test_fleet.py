@@ -57,14 +57,16 @@ def test_one_worker_claims_a_task_and_its_commit_lands_in_the_persons_checkout(
 
 
 def test_three_workers_work_at_the_same_time(tmp_path: Path) -> None:
-    steps = [say(call("claim_task"), together=3), *lands("{{any:Your task is (T[0-9]+)}}")[1:]]
+    # The others start when the model has answered the first.
+    commits = say(commit("{{any:Your task is (T[0-9]+)}}", "done"), together=3)
+    steps = [say(call("claim_task")), commits, *lands("{{any:Your task is (T[0-9]+)}}")[2:]]
     with running(tmp_path, worker("", steps)) as (project, api):
         tasks = project.plan(*({"title": f"File {number}"} for number in range(3)))
         project.start_fleet("--attached")
 
         project.wait_for(lambda: {project.state(task) for task in tasks} == {"merged"})
 
-        # The first answer of each was held back until all three had asked for it.
+        # The second answer of each was held back until all three had asked for it.
         assert api.max_concurrent(Role.WORKER) == 3
         assert not api.misses
         names = {session["name"] for session in project.sessions()}
