@@ -10,6 +10,8 @@ from sf_mcp.store import merge_requests
 if TYPE_CHECKING:
     from sf_mcp.settings import Settings
 
+WAITING_FOR_REVIEW = "waiting for review"
+
 
 def is_reviewed(tx: Transaction, request: MergeRequest, settings: "Settings") -> bool:
     """Return whether the review that the configuration asks for has approved the pinned commit."""
@@ -40,6 +42,6 @@ def merge_status(tx: Transaction, request: MergeRequest, settings: "Settings") -
         if request.is_escalated:
             return f"left to the person: sf mr show {request.id}"
         if not is_reviewed(tx, request, settings):
-            return "waiting for review"
+            return WAITING_FOR_REVIEW
         return f"waiting for your approval: sf mr approve {request.id}"
     return "next to land"

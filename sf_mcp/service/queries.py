@@ -9,7 +9,7 @@ from sf_mcp.core.models import Handoff, LateWork, Oid, Question, RepairNote, Tas
 from sf_mcp.core.states import PlanState, SessionState, TaskState
 from sf_mcp.core.why import Why
 from sf_mcp.service.limits import held_reason
-from sf_mcp.service.merge_status import merge_status
+from sf_mcp.service.merge_status import WAITING_FOR_REVIEW, merge_status
 from sf_mcp.service.pauses import parked, parked_sentence, paused_reason
 from sf_mcp.service.resume_status import resume_status
 from sf_mcp.service.spending import is_spent, of_fleet, of_task
@@ -227,6 +227,8 @@ class QueryService:
                 status = merge_status(tx, request, self._workspace.settings) if request else "?"
                 sentence = f"{task.id} is not merged: {request.id if request else ''} is {status}."
                 step = f"sf mr show {request.id}" if request else ""
+                if status == WAITING_FOR_REVIEW and (hold := self._hold(tx)) is not None:
+                    sentence, step = f"{sentence[:-1]}, but {hold[0]}.", hold[1]
             case TaskState.OPEN:
                 sentence, step = self._why_open(tx, task)
         return Why(subject=task.id, sentence=sentence, facts=facts, next_step=step)
@@ -244,6 +246,21 @@ class QueryService:
             return f"{task.id} is stuck: its work was sent back {returns} times.", retry
         return f"{task.id} is stuck after {failures} failed attempts.", retry
 
+    def _hold(self, tx: Transaction) -> tuple[str, str] | None:
+        """Return why no session at all is started, and what to do; None when they are."""
+        if reason := paused_reason(tx):
+            return f"the fleet is paused: {reason}", "sf resume"
+        if reason := held_reason(tx):
+            return f"you have not said what to do: {reason}", ""
+        if park := parked(self._workspace):
+            sentence = parked_sentence(park, tx.now).rstrip(".")
+            step = "nothing; the fleet goes on by itself (sf resume: at once)"
+            return f"the account is {sentence}", step
+        fleet = of_fleet(tx, self._workspace.settings.budget)
+        if fleet is not None and is_spent(fleet):
+            return str(fleet), f"Raise {fleet.key}."
+        return None
+
     def _why_open(self, tx: Transaction, task: Task) -> tuple[str, str]:
         plan = plans.get(tx.db, task.plan_id)
         if plan.state is not PlanState.ACTIVE:
@@ -254,15 +271,8 @@ class QueryService:
         if unmet := tx.graph.unmet(task.id):
             waits = ", ".join(f"{on} ({tasks.get(tx.db, on).state.value})" for on in unmet)
             return f"{task.id} waits for {waits}.", f"sf why {unmet[0]}"
-        if reason := paused_reason(tx):
-            return f"{task.id} is ready, but the fleet is paused: {reason}.", "sf resume"
-        if reason := held_reason(tx):
-            return f"{task.id} is ready, but you have not said what to do: {reason}.", ""
-        if park := parked(self._workspace):
-            return (
-                f"{task.id} is ready, but the account is {parked_sentence(park, tx.now)}",
-                "nothing; the fleet goes on by itself (sf resume: at once)",
-            )
+        if (hold := self._hold(tx)) is not None:
+            return f"{task.id} is ready, but {hold[0]}.", hold[1]
         session = session_to_resume(tx, task.id)
         if session is not None and session.state is SessionState.BACKOFF:
             most = self._workspace.settings.orchestrator.max_failures
@@ -279,9 +289,6 @@ class QueryService:
                 "at it failed.",
                 "",
             )
-        fleet = of_fleet(tx, self._workspace.settings.budget)
-        if fleet is not None and is_spent(fleet):
-            return f"{task.id} is ready, but {fleet}.", f"Raise {fleet.key}."
         alive = [one for one in sessions.alive(tx.db) if one.role.value == "worker"]
         if lingering := [one.name for one in alive if one.subject == task.id]:
             return f"{task.id} waits until {lingering[0]} of its last attempt has ended.", ""

@@ -287,10 +287,12 @@ class Merge(_Section):
 
 class Budget(_Section):
     task_usd: Dollars | None = Field(
-        default=None, description="What one task may cost in US dollars before it is stopped."
+        default=None,
+        description="What one task may cost in US dollars; then it is handed off and set aside.",
     )
     fleet_usd: Dollars | None = Field(
-        default=None, description="What all sessions together may cost before no more is started."
+        default=None,
+        description="What all sessions may cost; then they hand off and none is started.",
     )
 
 

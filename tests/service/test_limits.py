@@ -16,6 +16,7 @@ from tests.builders import (
     NOON,
     TINY,
     Project,
+    a_merge_request,
     a_project,
     a_session,
     a_task,
@@ -220,6 +221,22 @@ def test_a_headless_director_lifts_a_pause_and_not_the_accounts_limit(tmp_path: 
     project.services.fleet.resume_fleet(director)
     status = project.services.fleet.fleet_status(PERSON)
     assert (status.paused, status.parked_until) == ("", IN_TWO_HOURS)
+
+
+# -- what is said of it --------------------------------------------------------------------------
+
+
+def test_a_review_that_waits_for_the_reset_says_so(tmp_path: Path) -> None:
+    project = a_project(tmp_path, config="checks: []\n")
+    a_merge_request(project, a_task(project))
+    project.run_train()
+    meet_limit(project)
+    why = project.services.queries.why(PERSON, "T1")
+    assert why.sentence == (
+        "T1 is not merged: M1 is waiting for review, but the account is at rest until 2026-03-01 "
+        "14:00 UTC (in 2 h 0 min) because of a usage limit: limit reached."
+    )
+    assert why.next_step == "nothing; the fleet goes on by itself (sf resume: at once)"
 
 
 # -- what the configuration says -------------------------------------------------------------------

@@ -200,3 +200,20 @@ def test_a_poll_whose_caller_is_gone_takes_no_work(
     assert noticed.result(SECONDS)
     task = a_task(server.project)
     assert server.poll(seconds=LONG).json["order"]["session"]["subject"] == task
+
+
+# -- the account -----------------------------------------------------------------------------------
+
+
+def test_the_account_of_the_launchers_sessions_becomes_the_fleets(server: Served) -> None:
+    assert server.poll(seconds=0, account="feedfeedfeedfeed").status == 200
+    gate = server.project.services.workspace.gate
+    assert gate.path.name == "feedfeedfeedfeed.json"
+    # One that does not say it, such as another release's, changes nothing.
+    assert server.poll(seconds=0).status == 200
+    assert server.project.services.workspace.gate is gate
+
+
+@pytest.mark.parametrize("account", ["../../etc/passwd", "FEED", "feed.json", "f" * 65, "fe\0ed"])
+def test_what_names_no_account_is_refused(server: Served, account: str) -> None:
+    assert server.poll(seconds=0, account=account).status == 422
