@@ -124,10 +124,12 @@ def bind(services: Services, port: int = 0) -> socket.socket:
 async def serve(services: Services, listener: socket.socket, listening: anyio.Event) -> None:
     """Serve until cancelled; the address stands in `.stoneforge/server.json` meanwhile."""
     port = listener.getsockname()[1]
-    prepare(services)
     address = services.workspace.layout.server
+    # At once: the port is often that of the server before, whose process nobody should be told to
+    # end. Who connects already waits for its answer.
     _write_address(address, port)
     try:
+        prepare(services)
         await run_app(make_app(services, port), listener, listening)
     finally:
         address.unlink(missing_ok=True)

@@ -1,13 +1,16 @@
 """`sf serve`: one at a time, ended in good order by Ctrl-C, and at any moment by kill -9."""
 
 import json
+import os
 import shutil
 import signal
 import socket
+import subprocess
 from pathlib import Path
 
 from sf_mcp import process
 from tests.cli.builders_project import Person, someone_set_up, someone_with_a_plan
+from tests.service.builders_landing import until
 
 
 def _address(person: Person) -> tuple[int, int]:
@@ -50,6 +53,32 @@ def test_a_second_server_is_refused_with_the_address_of_the_first(tmp_path: Path
         assert f"already runs at http://127.0.0.1:{port} (process {pid})" in done.err
         assert f"kill {pid}" in done.err
         person.ok("status")
+
+
+def test_a_server_that_is_still_starting_has_the_address_of_nobody_else(tmp_path: Path) -> None:
+    """A second server is told which process to end; that of a crashed one may be anybody's now."""
+    person = someone_set_up(tmp_path)
+    stale = {"host": "127.0.0.1", "port": 1, "pid": 1}
+    (person.folder / "server.json").write_text(json.dumps(stale))
+    # A check that a crashed server left running is ended before the start is over.
+    stubborn = process.spawn(
+        ["/bin/sh", "-c", "trap '' TERM; echo; while :; do sleep 60; done"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]},
+        stdout=subprocess.PIPE,
+    )
+    with stubborn:
+        assert stubborn.stdout is not None
+        stubborn.stdout.readline()  # it has set its trap
+        record = person.folder / "logs" / "checks" / "left.running"
+        record.parent.mkdir(parents=True)
+        record.write_text(f"{stubborn.pid} {process.start_time(stubborn.pid)}\n")
+        server = person.start("serve", "--no-fleet")
+        until(lambda: _address(person)[1] == server.child.pid, "its own address")
+        assert process.group_is_alive(stubborn.pid)
+        process.end_child(stubborn, grace_seconds=0)
+    server.wait_for("Serving ")
+    assert server.interrupt() == 0
 
 
 def test_a_port_in_use_is_refused_by_its_number(tmp_path: Path) -> None:
