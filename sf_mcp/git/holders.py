@@ -36,6 +36,10 @@ class Holders:
         """Let no session move the task's branch; needs no space on the disk."""
         (self._hooks / task_id / HOLDER).unlink(missing_ok=True)
 
+    def is_asked(self, task_id: TaskId) -> bool:
+        """Return whether the task has a guard that would read the file."""
+        return (self._hooks / task_id).is_dir()
+
     def of(self, task_id: TaskId) -> str:
         """Return the session that may move the task's branch; empty when none may."""
         try:

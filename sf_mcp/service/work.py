@@ -140,7 +140,7 @@ class WorkService:
     def _prepare(self, task: Task) -> Worktree:
         # Order: the lease is granted, git knows the holder, the worktree is prepared, and only then
         # a process is started. After a crash between any two of them all are done again.
-        self._workspace.name_holder(task.id)
+        self._workspace.name_holder(task.id, is_guarded=True)
         with self._snapshots.turn(task.id):
             self._snapshots.keep_late_work(task.id)
             worktree = self._worktrees.prepare(task.id, task.title, self._target.head())

@@ -172,8 +172,8 @@ class Workspace:
 
         return Holders(self.layout.forge)
 
-    def name_holder(self, task_id: TaskId) -> None:
-        """Let git know which session holds the task now.
+    def name_holder(self, task_id: TaskId, *, is_guarded: bool = False) -> None:
+        """Let git know which session holds the task now, if its worktree is guarded or will be.
 
         Raises:
             OSError: the disk does not take it; then git lets no session move the task's branch.
@@ -186,7 +186,7 @@ class Workspace:
                 lease = leases.live_on(tx.db, task_id)
             if lease is None:
                 self._holders.name_nobody(task_id)
-            else:
+            elif is_guarded or self._holders.is_asked(task_id):
                 self._holders.name(task_id, lease.session_id)
 
     def name_holders(self) -> None:

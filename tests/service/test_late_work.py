@@ -254,6 +254,7 @@ def test_killed_after_git_knew_and_before_the_lease_had_ended(tmp_path: Path) ->
 def test_killed_between_the_holder_and_the_worktree(tmp_path: Path) -> None:
     project = a_project(tmp_path)
     worker = a_worker(project, a_task(project))
+    project.services.workspace.name_holder(worker.task_id, is_guarded=True)
     assert holder_of(project, worker.task_id) == worker.session.id
     crash(project)
     place = project.services.work.make_place(project.session(worker.session.id))
