@@ -7,7 +7,7 @@ them, and goes on by itself once `budget.taskUsd` is raised; so does the fleet w
 from sf_mcp.core.identity import Caller
 from sf_mcp.core.models import EndKind, Role, Session, Task
 from sf_mcp.core.spending import Spending, Stage
-from sf_mcp.core.states import SessionEvent, SessionState, TaskState
+from sf_mcp.core.states import WAITING_SESSIONS, SessionEvent, TaskState
 from sf_mcp.service.claims import give_up
 from sf_mcp.service.endings import reopen
 from sf_mcp.service.spending import is_spent, of_fleet, of_task, tightest
@@ -15,9 +15,6 @@ from sf_mcp.service.starting import MOST_STARTS, has_started_too_often
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import events, leases, sessions, tasks
-
-WAITING_SESSIONS = (SessionState.PARKED, SessionState.BACKOFF)
-"""Sessions without a process that their task is reserved for."""
 
 
 class BudgetService:
