@@ -13,6 +13,7 @@ from launcher.rehearsal.script import Script
 from sf_mcp.core.models import Role
 from tests.launcher.builders_project import (
     WAIT_SECONDS,
+    Project,
     call,
     commit,
     git,
@@ -39,6 +40,12 @@ TOOLS_OF = {
 EVERY_TOOL = {tool for tools in TOOLS_OF.values() for tool in tools}
 
 
+def transcripts(project: Project) -> str:
+    """Return all that the clients of the project's person have written of conversations."""
+    folder = project.home / ".claude" / "projects"
+    return "".join(path.read_text("utf-8", "replace") for path in folder.rglob("*.jsonl"))
+
+
 def test_one_worker_claims_a_task_and_its_commit_lands_in_the_persons_checkout(
     tmp_path: Path,
 ) -> None:
@@ -47,10 +54,12 @@ def test_one_worker_claims_a_task_and_its_commit_lands_in_the_persons_checkout(
         project.start_fleet("--attached")
 
         project.wait_for_state(task, "merged")
-        project.wait_for(lambda: (project.root / "hello.txt").exists())
+        # The branch moves last, when the files are there.
+        project.wait_for(
+            lambda: "Task: T1" in git(project.root, "log", "-1", "--format=%B", "main")
+        )
 
         assert (project.root / "hello.txt").read_text() == "hello"
-        assert "Task: T1" in git(project.root, "log", "-1", "--format=%B", "main")
         project.wait_for(lambda: project.ends() == ["merge_requested"])
         assert not project.claude_pids()
         assert not api.misses
@@ -344,6 +353,8 @@ def test_a_worker_killed_in_a_call_that_was_recorded_is_told_and_does_not_repeat
         project.hold("report_progress")
         project.start_fleet("--attached")
         project.wait_for(lambda: project.events("progress"))
+        # The client writes its transcript a moment later than it goes on.
+        project.wait_for(lambda: "tokens_left" in transcripts(project))
         (session,) = project.sessions()
 
         os.kill(session["pid"], signal.SIGKILL)
