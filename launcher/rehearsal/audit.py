@@ -4,6 +4,7 @@ Nothing here asks the server or trusts what it sums up: git is asked by git's ow
 database by SQL.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,12 +13,18 @@ from launcher.rehearsal.ledger import Entry
 from launcher.rehearsal.state import State, open_state
 from launcher.rehearsal.verdict import TARGET, Finding, target_values
 from launcher.rehearsal.world import World
+from sf_mcp.core.layout import Layout
 
 SHOWN = 5
 """What is wrong, in one finding; the rest is counted."""
 
 KEPT_REFS = ("--branches", "--glob=refs/stoneforge/*")
 """What the forge promises to keep: the target, the tasks' branches, snapshots, what was undone."""
+
+_TRACEBACK = re.compile(
+    r"^Traceback \(most recent call last\):\n(?:[ |+].*\n|\n)*(\S.*)$", re.MULTILINE
+)
+"""The error is the first line after it that is not indented."""
 
 NOTHING = "0" * 40
 """Git's name for the content of a path that is not there."""
@@ -110,6 +117,16 @@ QUESTIONS: tuple[Question, ...] = (
         "SELECT number, data FROM events WHERE kind = 'target_move_undone'",
     ),
     Question(
+        "an answer that a session has acknowledged is not given to it again",
+        "SELECT given.subject, given.number FROM events given JOIN events known"
+        " ON known.subject = given.subject AND known.kind = 'answer_acknowledged'"
+        " WHERE given.kind = 'answer_delivered' AND given.number > known.number",
+    ),
+    Question(
+        "every snapshot that was called for was made",
+        "SELECT subject, data FROM events WHERE kind = 'snapshot_failed'",
+    ),
+    Question(
         "every question has come to an end",
         "SELECT id, task_id FROM questions WHERE state = 'open'",
     ),
@@ -131,6 +148,7 @@ def audit(world: World, ledger: Sequence[Entry]) -> Iterator[Finding]:
             rows = db.execute(question.query).fetchall()
             yield _finding(question.what, [" ".join(map(str, row)) for row in rows])
         yield from _git(world, db)
+    yield _finding("neither server nor launcher met anything unforeseen", _unforeseen(world))
 
 
 def audit_ledger(world: World, ledger: Sequence[Entry]) -> Iterator[Finding]:
@@ -184,6 +202,16 @@ def _left_out(world: World, base: str, commit: str, new: str, target: str) -> li
     entries = (line.partition("\t") for line in world.git("ls-tree", "-r", "-z", new).split("\0"))
     there = {path: fields.split(" ")[-1] for fields, _, path in entries}
     return [path for path, blob in changed.items() if there.get(path, NOTHING) != blob]
+
+
+def _unforeseen(world: World) -> list[str]:
+    """Return the errors with which the programs were not prepared to deal, as they logged them."""
+    logs = [*Layout(world.root).logs.glob("server*.log*"), *world.folder.glob("serve-*.log")]
+    return [
+        f"{log.name}: {error}"
+        for log in sorted(logs)
+        for error in _TRACEBACK.findall(log.read_text("utf-8", "replace"))
+    ]
 
 
 def _finding(what: str, wrong: Sequence[str]) -> Finding:

@@ -30,6 +30,7 @@ from launcher.rehearsal.serving import LOOK_SECONDS, START_SECONDS, Serving
 from launcher.rehearsal.story import Story
 from launcher.rehearsal.verdict import Finding, verify_project
 from launcher.rehearsal.world import World, make_world
+from launcher.settings import require_claude
 from sf_mcp.client import Refused
 from sf_mcp.core.errors import ServerUnreachable, StoneforgeError
 from sf_mcp.settings import parse
@@ -128,6 +129,7 @@ def run_drill(story: Story, order: Order, say: Say, *, keep: Path | None = None)
             ScriptedApi(story.model, log=folder / "model.jsonl", on_request=see, disturb=disturb)
         )
         world = make_world(folder, story, api.url)
+        require_claude(settings.orchestrator.claude_path, world.environment)
         course = _Course(world, story, order, api, faults, say)
         try:
             course.play()
@@ -224,9 +226,8 @@ class _Course:
 
     def findings(self) -> Iterator[Finding]:
         """Yield what was seen on the way."""
-        yield Finding(
-            what="the story came to its end", held=not self._failure, detail=self._failure
-        )
+        failure = self._failure or self._injector.record.failure
+        yield Finding(what="the story came to its end", held=not failure, detail=failure)
         exits = self._serving.bad_exits
         yield _finding("the server never ended of itself, and always started again", exits)
         early = sorted(self._injector.record.too_early)

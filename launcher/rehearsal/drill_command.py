@@ -80,7 +80,12 @@ def drill_story(options: Options) -> int:
         say("Interrupted; everything that was started has been ended.")
         return ExitCode.INTERRUPTED
     again = _again(options, seed)
-    print(_json(drill, again) if options.as_json else _summary(drill, again), flush=True)  # noqa: T201
+    print(_json(drill, again) if options.as_json else summary(drill, again), flush=True)  # noqa: T201
+    return exit_code(drill)
+
+
+def exit_code(drill: Drill) -> ExitCode:
+    """Return what the command ends with after a drill that came to its end."""
     if not drill.held:
         return ExitCode.REFUSED
     return ExitCode.INCONCLUSIVE if drill.not_hit else ExitCode.DONE
@@ -195,7 +200,8 @@ def _json(drill: Drill, again: str) -> str:
     )
 
 
-def _summary(drill: Drill, again: str) -> str:
+def summary(drill: Drill, again: str) -> str:
+    """Return what a person is told at the end; `again` is the command that replays it."""
     lines = ["", f"{drill.story}, seed {drill.order.seed}: {_verdict(drill)}", "", "injected"]
     lines += [f"  {times:4}  {name}" for name, times in _injected(drill).items()]
     if nobody := sum(not one.victim for one in drill.done):

@@ -1,5 +1,6 @@
 """Carries out a plan: waits for the moment, kills, and looks from outside what it has hit."""
 
+import logging
 import re
 import signal
 import threading
@@ -21,7 +22,9 @@ from launcher.rehearsal.observer import Observer, Seen, send
 from launcher.rehearsal.serving import Serving
 from launcher.rehearsal.world import World
 
-AIM_SECONDS = 15.0
+logger = logging.getLogger(__name__)
+
+AIM_SECONDS = 20.0
 """How long an aimed kill waits for its phase; then it comes all the same."""
 VICTIM_SECONDS = 15.0
 """How long a kill waits until there is what it is to hit."""
@@ -57,6 +60,8 @@ class Record:
     done: list[Done] = field(default_factory=list[Done])
     too_early: set[str] = field(default_factory=set[str])
     """Landings that were recorded before the branch had them."""
+    failure: str = ""
+    """Why it could not go on; empty when it could."""
 
     @property
     def hits(self) -> Counter[Phase]:
@@ -112,6 +117,9 @@ class Injector:
             for one in self._injections:
                 self._carry_out(one)
             self._add_what_is_missing()
+        except Exception as error:  # the thread's root: the drill says so and does not hold
+            logger.exception("the injector failed")
+            self.record.failure = repr(error)
         finally:
             self._observer.close()
 
@@ -302,7 +310,7 @@ class Injector:
 
 def _told(done: Done) -> str:
     one = done.injection
-    aimed = f", aimed at a {one.aim}" if one.aim is not None else ""
+    aimed = f", aimed at: {one.aim}" if one.aim is not None else ""
     hit = f"; hit: {', '.join(sorted(done.hits))}" if done.hits else ""
     who = done.victim or "nobody was there"
     return f"{done.seconds:6.1f} s  {one.number:3}  {one.victim}{aimed}: {who}{hit}"

@@ -137,6 +137,13 @@ DAMAGES = {
     "nobody but the server has moved the target": [
         EVENT.format(at="2026-03-01", kind="target_move_undone", actor="server")
     ],
+    "an answer that a session has acknowledged is not given to it again": [
+        EVENT.format(at="2026-03-01", kind="answer_acknowledged", actor="worker-1"),
+        EVENT.format(at="2026-03-01", kind="answer_delivered", actor="worker-1"),
+    ],
+    "every snapshot that was called for was made": [
+        EVENT.format(at="2026-03-01", kind="snapshot_failed", actor="server")
+    ],
     "every question has come to an end": [
         "INSERT INTO questions (id, task_id, text, options, context, state, escalated, answered_by,"
         " asked_at) VALUES ('Q1', 'T1', '?', '[]', '', 'open', 0, '', '2026-03-01')"
@@ -206,6 +213,26 @@ def test_a_forge_with_a_missing_object_is_found(world: World) -> None:
 
     assert not broken.held
     assert blob in broken.detail
+
+
+def test_an_error_that_a_program_was_not_prepared_for_is_found_in_its_log(world: World) -> None:
+    log = world.root / ".stoneforge" / "logs" / "server.log"
+    log.parent.mkdir(exist_ok=True)
+    log.write_text(
+        "2026-03-01 12:00:00 ERROR a background step failed\n"
+        "Traceback (most recent call last):\n"
+        '  File "loops.py", line 1, in step\n'
+        "    1 / 0\n"
+        "ZeroDivisionError: division by zero\n"
+        "2026-03-01 12:00:01 WARNING the disk is nearly full\n"
+    )
+    found = {finding.what: finding for finding in audit(world, ())}
+
+    unforeseen = found["neither server nor launcher met anything unforeseen"]
+    assert (unforeseen.held, unforeseen.detail) == (
+        False,
+        "server.log: ZeroDivisionError: division by zero",
+    )
 
 
 def test_a_landing_that_is_recorded_before_the_branch_has_it_is_seen_at_once(world: World) -> None:

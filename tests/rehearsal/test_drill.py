@@ -18,8 +18,18 @@ import psutil
 import pytest
 import yaml
 
-from launcher.rehearsal.drill_command import Options, drill_story, with_settings
+from launcher.rehearsal.drill import Drill, Order
+from launcher.rehearsal.drill_command import (
+    Options,
+    drill_story,
+    exit_code,
+    summary,
+    with_settings,
+)
+from launcher.rehearsal.injections import REQUIRED, Phase, plan
+from launcher.rehearsal.injector import Done
 from launcher.rehearsal.story import load_story, shipped_story
+from launcher.rehearsal.verdict import Finding
 from sf_mcp.core.errors import ConfigInvalid, InvalidInput
 from sf_mcp.core.exits import ExitCode
 
@@ -177,6 +187,56 @@ def test_a_drill_of_a_build_with_a_defect_fails(name: str, tmp_path: Path) -> No
 
 
 # -- the command -----------------------------------------------------------------------------------
+
+
+def _a_drill(*, hits: Sequence[Phase] = REQUIRED, finding: str = "") -> Drill:
+    """Make what a drill comes to: one kill for each of `hits`, and what was found wrong."""
+    order = Order(seed=7, kills=len(hits))
+    done = [
+        Done(injection=one, seconds=1.0, victim="process 1", hits=frozenset({phase}))
+        for one, phase in zip(plan(7, len(hits)), hits, strict=False)
+    ]
+    return Drill(
+        story="drill",
+        order=order,
+        done=done,
+        faults={"answer 529": 3},
+        findings=[Finding(what="nothing is lost", held=not finding, detail=finding)],
+        ledger_entries=9,
+        tasks=8,
+        landings=8,
+        sessions=20,
+        server_starts=3,
+        model_requests=90,
+        seconds=60.0,
+        folder="",
+    )
+
+
+def test_a_drill_that_never_hit_one_kind_is_inconclusive() -> None:
+    drill = _a_drill(hits=[Phase.LANDING, Phase.CLAIM, Phase.CHECK])
+
+    assert exit_code(drill) is ExitCode.INCONCLUSIVE
+    assert "inconclusive: nothing was lost, and no kill hit a snapshot" in summary(drill, "again")
+
+
+def test_something_that_is_lost_counts_more_than_something_that_was_not_hit() -> None:
+    drill = _a_drill(hits=[], finding="file abc")
+
+    assert exit_code(drill) is ExitCode.REFUSED
+    assert "FAIL  nothing is lost (file abc)" in summary(drill, "again")
+
+
+def test_the_summary_tells_what_was_injected_what_it_hit_and_how_to_replay_it() -> None:
+    drill = _a_drill()
+    told = summary(drill, "sf-launch drill --seed 7 --kills 4")
+
+    assert exit_code(drill) is ExitCode.DONE
+    assert "drill, seed 7: everything held" in told
+    assert "     3  answer 529" in told
+    assert "     1  landing\n     1  snapshot\n     1  claim\n     1  check\n" in told
+    assert "Again: sf-launch drill --seed 7 --kills 4" in told
+    assert "0 tokens" in told
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
