@@ -29,6 +29,7 @@ from launcher.rehearsal.scripted_api import ScriptedApi
 from launcher.rehearsal.serving import LOOK_SECONDS, START_SECONDS, Serving
 from launcher.rehearsal.story import Story
 from launcher.rehearsal.verdict import Finding, verify_project
+from launcher.rehearsal.watcher import Watcher
 from launcher.rehearsal.world import World, make_world
 from launcher.settings import require_claude
 from sf_mcp.client import Refused
@@ -41,7 +42,6 @@ FEW = 4
 """One in so many tasks of the plan is unfinished when it begins anew, while kills are left."""
 SETTLE_SECONDS = 20.0
 """For the person's checkout to follow the last landing, and for processes to end."""
-SESSIONS_LOOK_SECONDS = 0.5
 
 Say = Callable[[str], None]
 
@@ -175,6 +175,7 @@ class _Course:
         self._began = monotonic()
         self._serving = Serving(world)
         self._observer = Observer(world)
+        self._watcher = Watcher(world)
         self._injector = Injector(
             world,
             self._serving,
@@ -188,9 +189,7 @@ class _Course:
         )
         self._rounds = 0
         self._newest_event = 0
-        self._looked_at = 0.0
         self._failure = ""
-        self._overlaps: set[str] = set()
         self._orphans: list[str] = []
         self._left: list[str] = []
 
@@ -205,6 +204,7 @@ class _Course:
     def play(self) -> None:
         """Play until every task has ended, then end the server as the person would."""
         try:
+            self._watcher.start()
             self._begin_round()
             self._injector.start()
             self._watch()
@@ -215,11 +215,13 @@ class _Course:
             self._say("the story is over; looking at what came of it")
             self._settle()
         self._serving.stop()
+        self._watcher.stop()
         self._left = self._remaining(lambda _: True)
 
     def end_everything(self) -> None:
         """End every process of the world, whatever has happened."""
         self._injector.stop()
+        self._watcher.stop()
         self._serving.stop()
         self._observer.kill_everything()
         self._observer.close()
@@ -230,9 +232,9 @@ class _Course:
         yield Finding(what="the story came to its end", held=not failure, detail=failure)
         exits = self._serving.bad_exits
         yield _finding("the server never ended of itself, and always started again", exits)
-        early = sorted(self._injector.record.too_early)
+        early, overlaps = sorted(self._watcher.too_early), sorted(self._watcher.overlaps)
         yield _finding("nothing was recorded as landed before the branch had it", early)
-        yield _finding("a task never had the processes of two sessions", sorted(self._overlaps))
+        yield _finding("a task never had the processes of two sessions", overlaps)
         yield _finding("no process outlived its session", self._orphans)
         yield _finding("no process is left after the end", self._left)
 
@@ -251,7 +253,6 @@ class _Course:
         while True:
             self._serving.tend()
             self._tell_news()
-            self._look_for_overlaps()
             unfinished = self._unfinished()
             if self._injector.is_done:
                 self._faults.stop()
@@ -324,27 +325,6 @@ class _Course:
                 self._say(f"{monotonic() - self._began:6.1f} s       {line}")
 
     # -- processes ---------------------------------------------------------------------------------
-
-    def _look_for_overlaps(self) -> None:
-        """See whether a task has the processes of two sessions; one look is no proof, so two."""
-        if monotonic() - self._looked_at < SESSIONS_LOOK_SECONDS:
-            return
-        self._looked_at = monotonic()
-        first = self._sessions_by_subject()
-        if any(len(sessions) > 1 for sessions in first.values()):
-            second = self._sessions_by_subject()
-            for subject, sessions in first.items():
-                if len(both := sessions & second.get(subject, set())) > 1:
-                    self._overlaps.add(f"{subject}: {', '.join(sorted(both))}")
-
-    def _sessions_by_subject(self) -> dict[str, set[str]]:
-        rows = self._observer.rows("SELECT id, subject FROM sessions")
-        subjects = {str(session): str(subject) for session, subject in rows}
-        found: dict[str, set[str]] = {}
-        for one in self._observer.processes():
-            if one.session in subjects:
-                found.setdefault(subjects[one.session], set()).add(one.session)
-        return found
 
     def _settle(self) -> None:
         """Let the checkout follow and processes end; note those that outlive their sessions."""

@@ -58,8 +58,6 @@ class Record:
     """What has been done so far; written by the injector's thread, read by others."""
 
     done: list[Done] = field(default_factory=list[Done])
-    too_early: set[str] = field(default_factory=set[str])
-    """Landings that were recorded before the branch had them."""
     failure: str = ""
     """Why it could not go on; empty when it could."""
 
@@ -178,14 +176,9 @@ class Injector:
     def _wait(self, is_so: Callable[[], bool], seconds: float, step: float = LOOSE_SECONDS) -> bool:
         ends = monotonic() + seconds
         while not is_so():
-            self._note_landings()
             if monotonic() >= ends or self._ending.wait(step):
                 return False
         return True
-
-    def _note_landings(self) -> None:
-        if too_early := self._observer.landed_too_early():
-            self.record.too_early.add(too_early)
 
     def _new(self, phase: Phase) -> frozenset[str]:
         """Return what is in the phase and has not been hit before: a wreck lies there for long."""
@@ -211,7 +204,6 @@ class Injector:
             ):
                 return "", frozenset()
             # The server is dead and nothing has been started: what it was doing can be seen.
-            self._note_landings()
             hits = self._look(Phase.LANDING, Phase.SNAPSHOT, Phase.CLAIM, Phase.CHECK)
             if one.victim is Victim.SERVER:
                 return f"process {pid}", hits

@@ -106,34 +106,58 @@ def test_a_drill_leaves_no_process(drilled: Drilled) -> None:
 
 @dataclass(frozen=True)
 class Defect:
-    file: str
-    old: str
-    new: str
+    changes: Sequence[tuple[str, str, str]]
+    """File, lines as they are, lines with the defect."""
     aim: str
+    task: str
     found: str
+    tells: int = 0
 
 
 DEFECTS: Mapping[str, Defect] = {
     "the-fence-is-not-checked": Defect(
-        file="sf_mcp/service/claims.py",
-        old="    check_token(newest, session_id, mine.fence, mine.subject, holder=holder)\n",
-        new="    return mine\n",
+        changes=[
+            (
+                "sf_mcp/service/claims.py",
+                "    check_token(newest, session_id, mine.fence, mine.subject, holder=holder)\n",
+                "    return mine\n",
+            ),
+            (
+                "sf_mcp/service/fencing.py",
+                "    if caller.session_id is None:\n",
+                "    if caller:\n",
+            ),
+        ],
         aim="fence",
+        task="Build part axle",
+        # The session that comes back from its freeze is in the middle of these.
+        tells=20,
         found="no session did anything to a task that it did not hold",
     ),
     "snapshots-are-skipped": Defect(
-        file="sf_mcp/git/snapshots.py",
-        old="    if seen is not None and seen.is_clean:\n",
-        new="    if seen is not None:\n",
+        changes=[
+            (
+                "sf_mcp/git/snapshots.py",
+                "    if seen is not None and seen.is_clean:\n",
+                "    if seen is not None:\n",
+            )
+        ],
         aim="claim",
+        task="Hand over part frame",
         found="each of the {ledger_entries} commits and files of the ledger is kept",
     ),
     "the-done-row-comes-before-the-ref": Defect(
-        file="sf_mcp/service/target.py",
-        old="            label = request.id if request else kind.value\n",
-        new="            label = request.id if request else kind.value\n"
-        "            self._finish(intent, LandingState.DONE)\n",
-        aim="landing",
+        changes=[
+            (
+                "sf_mcp/service/target.py",
+                "            label = request.id if request else kind.value\n",
+                "            label = request.id if request else kind.value\n"
+                "            self._finish(intent, LandingState.DONE)\n",
+            )
+        ],
+        # Not at the landing: one that is killed at its intent does no harm.
+        aim="claim",
+        task="Build part axle",
         found="nothing was recorded as landed before the branch had it",
     ),
 }
@@ -143,27 +167,24 @@ def _with(defect: Defect, folder: Path) -> Path:
     """Copy the program and build the defect in."""
     for name in SOURCES:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    path = folder / defect.file
-    text = path.read_text("utf-8")
-    assert text.count(defect.old) == 1
-    path.write_text(text.replace(defect.old, defect.new), "utf-8")
+    for file, old, new in defect.changes:
+        path = folder / file
+        text = path.read_text("utf-8")
+        assert text.count(old) == 1
+        path.write_text(text.replace(old, new), "utf-8")
     return folder
 
 
-def _short_story(path: Path) -> Path:
-    """Write the shipped story with a task that is handed over and one that tells a lot."""
+def _short_story(path: Path, task: str, *, tells: int) -> Path:
+    """Write the shipped story with one task, whose worker tells of its progress for a while."""
     story = yaml.safe_load(shipped_story("drill").read_text("utf-8"))
-    story["plan"]["tasks"] = [
-        {"key": "axle", "title": "Build part axle"},
-        {"key": "frame", "title": "Hand over part frame"},
-    ]
-    story["expect"]["merged"] = ["axle", "frame"]
+    story["plan"]["tasks"] = [{"key": "only", "title": task}]
+    story["expect"]["merged"] = ["only"]
     story["config"]["agents"]["steward"]["review"] = False
     story["config"]["checks"] = [{"name": "parts", "run": "sh suite.sh"}]
-    # A session that comes back from a freeze is in the middle of these.
     tell = {"tools": [{"name": "report_progress", "input": {"message": "On."}}], "delay": 0.3}
     build = story["model"][0]["attempts"][0]
-    build[1:1] = [tell] * 8
+    build[1:1] = [tell] * tells
     path.write_text(yaml.safe_dump(story))
     return path
 
@@ -171,7 +192,7 @@ def _short_story(path: Path) -> Path:
 @pytest.mark.parametrize("name", DEFECTS)
 def test_a_drill_of_a_build_with_a_defect_fails(name: str, tmp_path: Path) -> None:
     defect = DEFECTS[name]
-    story = _short_story(tmp_path / "story.yaml")
+    story = _short_story(tmp_path / "story.yaml", defect.task, tells=defect.tells)
     build = _with(defect, tmp_path / "build")
 
     drilled = _drill(
