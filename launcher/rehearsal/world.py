@@ -70,14 +70,26 @@ class World:
     def git(self, *arguments: str, accept: Sequence[int] = (0,)) -> str:
         """Run git in the forge, as somebody who looks in, and return what it printed.
 
+        With another home and in another place: it is none of the world's own processes.
+
         Raises:
             StoneforgeError: its exit code is not among `accept`, or it did not end in time.
         """
         forge = self.root / ".stoneforge" / "forge.git"
-        return self.run(["git", "--git-dir", str(forge), *arguments], accept=accept)
+        return self.run(
+            ["git", "--git-dir", str(forge), *arguments],
+            cwd=Path("/"),
+            accept=accept,
+            environment={**self.environment, "HOME": os.devnull},
+        )
 
     def run(
-        self, command: Sequence[str], *, cwd: Path | None = None, accept: Sequence[int] = (0,)
+        self,
+        command: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        accept: Sequence[int] = (0,),
+        environment: Mapping[str, str] | None = None,
     ) -> str:
         """Run a command of the person's to its end and return what it printed.
 
@@ -88,7 +100,7 @@ class World:
             done = subprocess.run(
                 command,
                 cwd=cwd or self.root,
-                env=self.environment,
+                env=environment or self.environment,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
