@@ -59,6 +59,9 @@ def fleet(
     attached: Annotated[
         bool, typer.Option("--attached", hidden=True, help="Started by `sf serve`.")
     ] = False,
+    parent: Annotated[
+        int | None, typer.Option(hidden=True, help="The process of that `sf serve`.")
+    ] = None,
 ) -> None:
     """Run the fleet of this project; Ctrl-C ends it gracefully, a second one at once."""
     if context.invoked_subcommand is not None:
@@ -73,6 +76,7 @@ def fleet(
                 until_idle=until_idle,
                 as_json=as_json,
                 is_attached=attached,
+                parent=parent,
             )
         )
     )

@@ -37,6 +37,8 @@ class Options:
     as_json: bool = False
     is_attached: bool = False
     """Started by `sf serve`, and ended with it."""
+    parent: int | None = None
+    """The process of that `sf serve`; else whoever is the parent when this one begins."""
 
 
 def run_fleet(options: Options) -> int:
@@ -92,7 +94,7 @@ async def _run(options: Options, layout: Layout, claude: str, screen: Screen) ->
     async with anyio.create_task_group() as group:
         await group.start(_heed_signals, fleet, signals)
         if options.is_attached:
-            group.start_soon(_heed_parent, fleet, os.getppid())
+            group.start_soon(_heed_parent, fleet, options.parent or os.getppid())
         try:
             if options.goal is not None:
                 await server.call_once("set_goal", goal=options.goal)

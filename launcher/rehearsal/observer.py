@@ -42,7 +42,7 @@ class Seen:
     @property
     def is_launcher(self) -> bool:
         """Whether it runs the fleet."""
-        return not self.session and self.command.endswith(" --attached")
+        return not self.session and " --attached" in self.command
 
 
 class Observer:

@@ -32,10 +32,12 @@ FINAL = frozenset({ExitCode.DONE, ExitCode.USAGE, ExitCode.UNUSABLE})
 
 
 def launcher_command() -> list[str]:
-    """Return the command that runs the launcher of this very installation."""
+    """Return the command that runs the launcher of this very installation, to end with us."""
     beside = Path(sys.executable).with_name("sf-launch")
     found = str(beside) if beside.is_file() else shutil.which("sf-launch")
-    return [*([found] if found else [sys.executable, "-m", "launcher"]), "--attached"]
+    command = [found] if found else [sys.executable, "-m", "launcher"]
+    # By name: a launcher that asks who its parent is may do so when we are dead already.
+    return [*command, "--attached", f"--parent={os.getpid()}"]
 
 
 class Fleet:

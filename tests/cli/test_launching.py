@@ -1,5 +1,6 @@
 """The launcher beside the server, with small programs in its place."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -38,8 +39,9 @@ async def _until_started(folder: Path, times: int) -> None:
 
 
 def test_the_launcher_of_this_installation_is_started() -> None:
-    command, attached = launcher_command()
-    assert (Path(command).parent, attached) == (Path(sys.executable).parent, "--attached")
+    command, *attached = launcher_command()
+    assert Path(command).parent == Path(sys.executable).parent
+    assert attached == ["--attached", f"--parent={os.getpid()}"]
 
 
 async def test_a_launcher_that_dies_is_started_again(

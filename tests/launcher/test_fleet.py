@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +274,18 @@ def test_ctrl_c_interrupts_the_sessions_keeps_their_files_and_leaves_no_process(
         assert project.state(task) == "open"
         kept = git(project.layout.forge, "for-each-ref", "refs/stoneforge/snapshots")
         assert kept
+
+
+def test_a_launcher_whose_server_died_before_it_began_ends_by_itself(tmp_path: Path) -> None:
+    """Else it would run on beside the next server, and no Ctrl-C there would end it."""
+    with running(tmp_path, worker("", [say(text="done")])) as (project, _):
+        ended = subprocess.Popen(["/bin/true"])
+        ended.wait()
+
+        fleet = project.start_fleet("--attached", f"--parent={ended.pid}")
+
+        assert fleet.wait(15) == 0, project.story()
+        assert "The server's process has ended." in project.output()
 
 
 def test_a_second_ctrl_c_ends_at_once_what_does_not_end_by_itself(tmp_path: Path) -> None:
