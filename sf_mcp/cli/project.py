@@ -21,19 +21,16 @@ class Project:
 def project() -> Project:
     """Return the project that the working directory belongs to; `SF_ROOT` wins.
 
+    One whose database is gone is a project all the same: a running server still has it.
+
     Raises:
         NotAllowed: this is a worktree of the fleet, and no session's token is there.
         NotSetUp: this is no project.
-        StorageFailed: it is one, and its database is gone.
         InvalidInput: `SF_ROOT` names no folder.
     """
     where = anywhere()
-    if not where.is_session and not where.layout.database.exists():
-        if where.layout.forge.exists():
-            # Here, since it brings in SQLite.
-            from sf_mcp.store.database_file import gone
-
-            raise gone(where.layout.database)
+    layout = where.layout
+    if not where.is_session and not layout.database.exists() and not layout.forge.exists():
         raise NotSetUp(
             f"{where.layout.root} is not set up for Stoneforge.",
             remedy="Run `sf init` there first.",

@@ -232,12 +232,17 @@ def open_services(root: Path, now: Callable[[], datetime]) -> Services:
 
     Raises:
         NotSetUp: `sf init` has not been run there.
-        StorageFailed: the database cannot be used.
+        StorageFailed: the database is gone or cannot be used.
     """
     from sf_mcp.core.errors import NotSetUp
     from sf_mcp.core.layout import Layout
     from sf_mcp.service.workspace import Workspace
 
-    if not Layout(root).database.exists():
+    layout = Layout(root)
+    if not layout.database.exists():
+        if layout.forge.exists():
+            from sf_mcp.store.database_file import gone
+
+            raise gone(layout.database)
         raise NotSetUp(f"{root} is not set up for Stoneforge.", remedy="Run `sf init` there first.")
     return Services(Workspace(root, now))

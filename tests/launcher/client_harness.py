@@ -15,7 +15,7 @@ import threading
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Self, TypeVar
 
 import pytest
@@ -321,6 +321,16 @@ class Bench:
         """Start any command line of Claude Code in the test's environment."""
         env = client_environment(self.home, self.api.url, **environment)
         return Client(command, cwd=cwd, env=env)
+
+    def wait_until_written(self, session: HeadlessSession, text: str) -> None:
+        """Wait until the client's own transcript of `session` has the text."""
+        ends = monotonic() + WAIT_SECONDS
+        while True:
+            found = list(self.home.glob(f".claude/projects/*/{session.session_id}.jsonl"))
+            if any(text in path.read_text("utf-8", "replace") for path in found):
+                return
+            assert monotonic() < ends, f"no {text!r} in the transcript: {found}"
+            sleep(0.01)
 
     def asked_by(self, session: str) -> list[RequestRecord]:
         """Return what `session` asked the model, counts and titles aside."""

@@ -423,6 +423,8 @@ def test_a_call_cut_off_by_a_kill_has_no_result_in_the_resumed_session(bench: Be
     with bench.start(session) as client:
         client.send(user_message("stall"))
         assert bench.server.stalled.wait(WAIT_SECONDS)
+        # The client writes its transcript a moment later; killed before, it has no conversation.
+        bench.wait_until_written(session, "mcp__sf__stall")
         os.killpg(client.process.pid, signal.SIGKILL)
         assert client.exit_code() == -signal.SIGKILL
         assert ended(client, -signal.SIGKILL).kind is EndKind.KILLED
