@@ -80,8 +80,8 @@ QUESTIONS: tuple[Question, ...] = (
     ),
     Question(
         "nothing has landed twice",
-        "SELECT m.task_id, count(*) FROM landings l JOIN merge_requests m"
-        " ON m.id = l.merge_request_id WHERE l.state = 'done' GROUP BY m.task_id"
+        "SELECT m.task_id, count(*) FROM landing_requests l JOIN merge_requests m"
+        " ON m.id = l.merge_request_id GROUP BY m.task_id"
         " HAVING count(*) > 1",
     ),
     Question(
@@ -93,8 +93,8 @@ QUESTIONS: tuple[Question, ...] = (
     Question(
         "a task that has landed has one landing, and one event that tells of it",
         "SELECT t.id, landed, told FROM (SELECT id, state,"
-        " (SELECT count(*) FROM landings l JOIN merge_requests m ON m.id = l.merge_request_id"
-        "  WHERE m.task_id = tasks.id AND l.state = 'done') AS landed,"
+        " (SELECT count(*) FROM landing_requests l JOIN merge_requests m"
+        "  ON m.id = l.merge_request_id WHERE m.task_id = tasks.id) AS landed,"
         " (SELECT count(*) FROM events e WHERE e.kind = 'merged' AND e.subject = tasks.id) AS told"
         " FROM tasks) t WHERE (t.state = 'merged') != (landed = 1) OR landed != told",
     ),
@@ -173,8 +173,8 @@ def _git(world: World, db: State) -> Iterator[Finding]:
         detail=f"{len(values)} values, {len(done)} landings",
     )
     landed = db.execute(
-        'SELECT m.task_id, m.base, m."commit", l.new FROM landings l JOIN merge_requests m'
-        " ON m.id = l.merge_request_id WHERE l.state = 'done'"
+        'SELECT m.task_id, m.base, m."commit", l."commit" FROM landing_requests l'
+        " JOIN merge_requests m ON m.id = l.merge_request_id"
     ).fetchall()
     missing = [
         f"{task}: {path}"

@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NewType
 
+from sf_mcp.core.merge_queue import Outcome
 from sf_mcp.core.states import MergeState, PlanState, QuestionState, SessionState, TaskState
 
 PlanId = NewType("PlanId", str)
@@ -306,7 +307,6 @@ class Landing:
 
     number: int
     kind: LandingKind
-    merge_request_id: MergeRequestId | None
     old: Oid | None
     new: Oid
     tree: Oid
@@ -330,6 +330,26 @@ class Verdict:
     log_path: str
     seconds: float
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRecord:
+    """Merge requests that the train merged in this order for trial, and what came of it."""
+
+    number: int
+    base: int
+    """The landing that brought the target to where they were merged onto it."""
+    requests: tuple[MergeRequestId, ...]
+    commits: tuple[Oid, ...]
+    """What each of them was pinned to."""
+    commit: Oid | None
+    """The candidate; None when they could not be merged."""
+    tree: Oid | None
+    is_full: bool
+    """Every check ran, not only those that the changed paths call for."""
+    outcome: Outcome
+    created_at: datetime
+    ended_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ Rule 3: what the person or upstream committed is taken in as it is.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from sf_mcp.core.models import (
     LandingKind,
     LandingState,
     MergeRequest,
+    MergeRequestId,
     Oid,
 )
 from sf_mcp.core.states import MergeEvent, MergeState, TaskEvent
@@ -99,7 +100,6 @@ class TargetService:
                 number = landings.intend(
                     tx.db,
                     kind=LandingKind.INITIAL,
-                    merge_request_id=None,
                     old=None,
                     new=commit,
                     tree=self._forge.tree_of(commit),
@@ -112,27 +112,28 @@ class TargetService:
 
     def land(
         self,
-        request: MergeRequest | None,
+        brings: Sequence[tuple[MergeRequest, Oid]],
         *,
         kind: LandingKind,
         old: Oid,
         new: Oid,
         green: bool | None,
     ) -> bool:
-        """Move the target from `old` to `new`.
+        """Move the target from `old` to `new`, and with it each of `brings` to its end.
 
-        Returns False when nothing was moved: the target was not at `old` any more, or the request
+        Each merge request comes with its own commit, in the order in which they lie below `new`.
+        Returns False when nothing was moved: the target was not at `old` any more, or a request
         may not land any more (cancelled, sent back, the fleet paused since it was looked at).
 
         Raises:
             GitFailed: git cannot write the ref; the intent stays, for `recover` to settle.
         """
         with self._moving:
-            return self._land(request, kind, old, new, green)
+            return self._land(brings, kind, old, new, green)
 
     def _land(
         self,
-        request: MergeRequest | None,
+        brings: Sequence[tuple[MergeRequest, Oid]],
         kind: LandingKind,
         old: Oid,
         new: Oid,
@@ -142,26 +143,27 @@ class TargetService:
         with self._workspace.write(SERVER) as tx:
             if landings.intended(tx.db) is not None:
                 return False  # one that git could not carry out; `recover` comes first
-            if request is not None:
-                # As it is now: checks ran since it was read, and no one may have changed his mind.
-                present = merge_requests.get(tx.db, request.id)
-                if not self._may_land(tx, present, request.commit):
+            # As they are now: checks ran since they were read, and someone may think otherwise.
+            present = [merge_requests.get(tx.db, request.id) for request, _ in brings]
+            for request, (seen, _) in zip(present, brings, strict=True):
+                if not self._may_land(tx, request, seen.commit):
                     return False
-                tx.move_merge_request(present, MergeEvent.START_LANDING)
+            for request in present:
+                tx.move_merge_request(request, MergeEvent.START_LANDING)
             landings.intend(
                 tx.db,
                 kind=kind,
-                merge_request_id=request.id if request else None,
                 old=old,
                 new=new,
                 tree=tree,
                 is_green=green,
                 at=tx.now,
+                brings={request.id: commit for request, commit in brings},
             )
             intent = landings.intended(tx.db)
             assert intent is not None  # just written
         try:
-            label = request.id if request else kind.value
+            label = ", ".join(request.id for request, _ in brings) or kind.value
             self._forge.compare_and_swap(self.ref, new=new, old=old, message=f"stoneforge: {label}")
         except TargetMoved:
             self._finish(intent, LandingState.ABORTED)
@@ -179,31 +181,35 @@ class TargetService:
 
     def _finish(self, intent: Landing, state: LandingState) -> None:
         with self._workspace.write(SERVER) as tx:
+            brought = landings.brought(tx.db, intent.number)
             landings.finish(tx.db, intent.number, state, tx.now)
-            if intent.merge_request_id is not None:
-                self._settle_request(tx, intent, state)
+            for request_id, commit in brought.items():
+                self._settle_request(tx, request_id, commit, state)
             if state is LandingState.DONE:
                 tx.event(
                     "target_moved",
-                    intent.merge_request_id or "",
+                    next(iter(brought), ""),
                     reason=intent.kind.value,
+                    requests=list(brought),
                     old=intent.old,
                     new=intent.new,
                     green=intent.is_green,
                     note=self._workspace.settings.vacuous_sentence,
                 )
 
-    def _settle_request(self, tx: Transaction, intent: Landing, state: LandingState) -> None:
-        request = merge_requests.get(tx.db, str(intent.merge_request_id))
+    def _settle_request(
+        self, tx: Transaction, request_id: MergeRequestId, commit: Oid, state: LandingState
+    ) -> None:
+        request = merge_requests.get(tx.db, request_id)
         if request.state is not MergeState.LANDING:
             return
         if state is LandingState.ABORTED:
             tx.move_merge_request(request, MergeEvent.TARGET_MOVED)
             return
-        tx.move_merge_request(request, MergeEvent.LAND, landed_commit=intent.new)
+        tx.move_merge_request(request, MergeEvent.LAND, landed_commit=commit)
         end_review(tx, request, "it has landed")
         task = tx.move_task(tasks.get(tx.db, request.task_id), TaskEvent.LAND, ahead=False)
-        tx.event("merged", task.id, commit=intent.new, merge_request=request.id)
+        tx.event("merged", task.id, commit=commit, merge_request=request.id)
         complete_if_over(tx, task)
 
     # -- keeping it right --------------------------------------------------------------------------
@@ -280,7 +286,7 @@ class TargetService:
                 self._workspace.now(),
             )
         # Their tree is not ours to judge: taken in as it is, and recorded red or green later.
-        if self.land(None, kind=LandingKind.UPSTREAM, old=head, new=new, green=None):
+        if self.land([], kind=LandingKind.UPSTREAM, old=head, new=new, green=None):
             logger.info("took in %s as %s", commit, new)
         return ""
 

@@ -190,7 +190,9 @@ class TrainService:
         if not self._may_land(request):
             return changed
         green = self._is_green(tree)
-        self._target.land(request, kind=LandingKind.MERGE, old=target, new=candidate, green=green)
+        self._target.land(
+            [(request, candidate)], kind=LandingKind.MERGE, old=target, new=candidate, green=green
+        )
         return True
 
     # -- candidates --------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The moves of the target branch, and the verdicts of checks on trees, as rows."""
 
 import sqlite3
+from collections.abc import Mapping
 from datetime import datetime
 
 from sf_mcp.core.models import Landing, LandingKind, LandingState, MergeRequestId, Oid, Verdict
@@ -14,19 +15,21 @@ def intend(
     db: sqlite3.Connection,
     *,
     kind: LandingKind,
-    merge_request_id: MergeRequestId | None,
     old: Oid | None,
     new: Oid,
     tree: Oid,
     is_green: bool | None,
     at: datetime,
+    brings: Mapping[MergeRequestId, Oid] | None = None,
 ) -> int:
-    """Record that the target is about to move; return the landing's number."""
-    return LANDINGS.insert_numbered(
+    """Record that the target is about to move; return the landing's number.
+
+    `brings` is what lands with it, in order: each merge request, and its commit on the target.
+    """
+    number = LANDINGS.insert_numbered(
         db,
         {
             "kind": kind,
-            "merge_request_id": merge_request_id,
             "old": old,
             "new": new,
             "tree": tree,
@@ -35,6 +38,24 @@ def intend(
             "created_at": at,
         },
     )
+    db.executemany(
+        "INSERT INTO landing_requests VALUES (?, ?, ?, ?)",
+        [
+            (number, position, request, commit)
+            for position, (request, commit) in enumerate((brings or {}).items(), 1)
+        ],
+    )
+    return number
+
+
+def brought(db: sqlite3.Connection, number: int) -> dict[MergeRequestId, Oid]:
+    """Return what landed, or is to land, with a move: each merge request and its commit."""
+    rows = db.execute(
+        'SELECT merge_request_id, "commit" FROM landing_requests WHERE landing = ?'
+        " ORDER BY position",
+        (number,),
+    )
+    return {MergeRequestId(row[0]): Oid(row[1]) for row in rows}
 
 
 def finish(db: sqlite3.Connection, number: int, state: LandingState, at: datetime) -> None:
@@ -43,6 +64,8 @@ def finish(db: sqlite3.Connection, number: int, state: LandingState, at: datetim
         "UPDATE landings SET state = ?, finished_at = ? WHERE number = ? AND state = 'intended'",
         (state.value, to_column(at), number),
     )
+    if state is LandingState.ABORTED:
+        db.execute("DELETE FROM landing_requests WHERE landing = ?", (number,))
 
 
 def intended(db: sqlite3.Connection) -> Landing | None:

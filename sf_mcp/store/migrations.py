@@ -8,7 +8,7 @@ import sqlite3
 from sqlite_utils import Database as SqliteUtils
 from sqlite_utils.migrations import Migrations
 
-from sf_mcp.store.schema import RECOVERY, SCHEMA_VERSION, TABLES
+from sf_mcp.store.schema import RECOVERY, SCHEMA_VERSION, TABLES, TRAIN
 
 MIGRATIONS = Migrations("stoneforge")
 
@@ -24,6 +24,13 @@ def create_tables(db: SqliteUtils) -> None:
 def add_recovery(db: SqliteUtils) -> None:
     """Add what recovery, answers and costs are told by."""
     for statement in _statements(RECOVERY):
+        db.conn.execute(statement)
+
+
+@MIGRATIONS(name="0003_train")
+def add_train(db: SqliteUtils) -> None:
+    """Let several merge requests land at once, and add what the train plans from."""
+    for statement in _statements(TRAIN):
         db.conn.execute(statement)
 
 

@@ -1,6 +1,6 @@
 """The schema's version and its text, with the sentence that each constraint enforces."""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 TABLES = """
 CREATE TABLE plans (
@@ -295,4 +295,57 @@ CREATE TABLE late_work (
     created_at TEXT NOT NULL,
     PRIMARY KEY (task_id, snapshot)
 ) WITHOUT ROWID;
+"""
+
+TRAIN = """
+-- a landing may bring several merge requests at once, each as a commit of its own
+CREATE TABLE landings_3 (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL CHECK (kind IN ('initial', 'merge', 'upstream', 'undo')),
+    old TEXT,
+    new TEXT NOT NULL,
+    tree TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('intended', 'done', 'aborted')),
+    is_green INTEGER,
+    created_at TEXT NOT NULL,
+    finished_at TEXT
+);
+INSERT INTO landings_3 SELECT number, kind, old, new, tree, state, is_green, created_at, finished_at
+    FROM landings;
+CREATE TABLE landing_requests_3 AS SELECT number, merge_request_id, new FROM landings
+    WHERE merge_request_id IS NOT NULL AND state <> 'aborted';
+DROP TABLE landings;
+ALTER TABLE landings_3 RENAME TO landings;
+-- one intent at a time: after a crash git says whether it happened
+CREATE UNIQUE INDEX one_intent ON landings (state) WHERE state = 'intended';
+
+CREATE TABLE landing_requests (
+    landing INTEGER NOT NULL REFERENCES landings (number),
+    position INTEGER NOT NULL,
+    -- a merge request lands once: an aborted landing takes its rows away
+    merge_request_id TEXT NOT NULL UNIQUE REFERENCES merge_requests (id),
+    "commit" TEXT NOT NULL,
+    PRIMARY KEY (landing, position)
+) WITHOUT ROWID;
+INSERT INTO landing_requests SELECT number, 1, merge_request_id, new FROM landing_requests_3;
+DROP TABLE landing_requests_3;
+DROP INDEX one_merge_request_lands;
+
+-- what the train merged for trial, and what came of checking it
+CREATE TABLE trials (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    base INTEGER NOT NULL REFERENCES landings (number),
+    requests TEXT NOT NULL,
+    commits TEXT NOT NULL,
+    "commit" TEXT,
+    tree TEXT,
+    is_full INTEGER NOT NULL,
+    outcome TEXT NOT NULL CHECK (outcome IN ('running', 'passed', 'failed', 'conflicted',
+                                             'not_started', 'cancelled')),
+    created_at TEXT NOT NULL,
+    ended_at TEXT,
+    CHECK ((outcome = 'running') = (ended_at IS NULL))
+);
+CREATE INDEX trials_base ON trials (base);
+CREATE INDEX trials_running ON trials (outcome) WHERE outcome = 'running';
 """

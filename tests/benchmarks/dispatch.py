@@ -45,8 +45,9 @@ exec {python} {stand_in} "$@"
 """
 
 LANDED = """
-SELECT merge_requests.task_id, landings.finished_at FROM landings
-JOIN merge_requests ON merge_requests.id = landings.merge_request_id WHERE landings.state = 'done'
+SELECT merge_requests.task_id, landings.finished_at FROM landing_requests
+JOIN landings ON landings.number = landing_requests.landing AND landings.state = 'done'
+JOIN merge_requests ON merge_requests.id = landing_requests.merge_request_id
 """
 CHOSEN = "SELECT subject, created_at FROM sessions"
 

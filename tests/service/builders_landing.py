@@ -93,7 +93,9 @@ def landings_done(project: Project, *kinds: LandingKind) -> list[Landing]:
 
 def landed(project: Project) -> list[str]:
     """Return the merge requests that have landed, in the order in which they did."""
-    return [str(one.merge_request_id) for one in landings_done(project, LandingKind.MERGE)]
+    moves = landings_done(project, LandingKind.MERGE)
+    with project.services.workspace.read() as tx:
+        return [str(one) for move in moves for one in landings.brought(tx.db, move.number)]
 
 
 def verdicts(project: Project, tree: Oid) -> list[Verdict]:

@@ -117,12 +117,12 @@ def land(fleet: Fleet, request: MergeRequest, *, target: Oid) -> None:
         landings.intend(
             tx.db,
             kind=LandingKind.MERGE,
-            merge_request_id=request.id,
             old=fleet.project.target,
             new=target,
             tree=Oid("t"),
             is_green=None,
             at=tx.now,
+            brings={request.id: target},
         )
     fleet.attempt(lambda: fleet.services.plans.cancel_task(PERSON, request.task_id))
     fleet.services.target.recover()

@@ -218,12 +218,12 @@ def a_landing_that_a_crash_left(project: Project) -> Facts:
         landings.intend(
             tx.db,
             kind=LandingKind.MERGE,
-            merge_request_id=request.id,
             old=old,
             new=Oid(new),
             tree=project.forge.tree_of(new),
             is_green=True,
             at=tx.now,
+            brings={request.id: Oid(new)},
         )
     project.forge.compare_and_swap("refs/heads/main", new=new, old=old)
     return {}

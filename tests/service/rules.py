@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 from sf_mcp.core.graph import TaskGraph
-from sf_mcp.core.models import MergeRequestId, Session, Task
+from sf_mcp.core.models import Session, Task
 from sf_mcp.core.states import (
     LIVE_SESSIONS,
     MergeState,
@@ -84,7 +84,7 @@ def check_landings(tx: Transaction) -> None:
     moves = landings.done(tx.db)
     for before, move in pairwise(moves):
         assert move.old == before.new
-    landed = [MergeRequestId(one.merge_request_id) for one in moves if one.merge_request_id]
+    landed = [one for move in moves for one in landings.brought(tx.db, move.number)]
     assert len(set(landed)) == len(landed)
     for request_id in landed:
         assert merge_requests.get(tx.db, request_id).state is MergeState.LANDED

@@ -184,7 +184,7 @@ def test_of_two_landings_at_once_one_lands_and_the_other_is_told_and_lands_after
     def land(number: int) -> None:
         together.wait(BOUND_SECONDS)
         done[number] = project.services.target.land(
-            requests[number],
+            [(requests[number], candidates[number])],
             kind=LandingKind.MERGE,
             old=old,
             new=candidates[number],
@@ -209,12 +209,13 @@ def test_a_landing_on_a_target_of_the_past_changes_nothing(tmp_path: Path) -> No
     project = a_project(tmp_path)
     first, late = one_request(project, {"a": "a\n"}), one_request(project, {"b": "b\n"})
     old, stale = project.target, a_candidate(project, late)
+    of_first = a_candidate(project, first)
     project.services.target.land(
-        first, kind=LandingKind.MERGE, old=old, new=a_candidate(project, first), green=None
+        [(first, of_first)], kind=LandingKind.MERGE, old=old, new=of_first, green=None
     )
     present = project.target
     assert not project.services.target.land(
-        late, kind=LandingKind.MERGE, old=old, new=stale, green=None
+        [(late, stale)], kind=LandingKind.MERGE, old=old, new=stale, green=None
     )
     assert project.target == present
     assert is_open(project, late)
@@ -305,7 +306,7 @@ def test_the_persons_new_commits_are_taken_in_as_they_are(tmp_path: Path) -> Non
     project.run_train()
     upstream, merge = landings_done(project)
     assert (upstream.kind, upstream.new) == (LandingKind.UPSTREAM, theirs)
-    assert (merge.merge_request_id, merge.old) == (request.id, theirs)
+    assert (landed(project), merge.old) == ([request.id], theirs)
     assert git(project.root, "rev-parse", "main") == project.target
     assert git(project.root, "log", "--format=%s", "main").split("\n") == [
         "Add a thing",

@@ -173,7 +173,7 @@ def test_what_arrived_at_origin_is_taken_in_before_the_next_landing(tmp_path: Pa
     project.run_train()
     upstream, merge = landings_done(project)
     assert (upstream.kind, upstream.new) == (LandingKind.UPSTREAM, theirs)
-    assert (merge.merge_request_id, merge.old) == (request.id, theirs)
+    assert (landed(project), merge.old) == ([request.id], theirs)
 
 
 def test_conflicting_commits_at_origin_are_told_once_and_the_fleet_lands_on(tmp_path: Path) -> None:

@@ -252,7 +252,11 @@ def test_an_approval_that_was_overtaken_by_a_pause_does_not_land(tmp_path: Path)
     request = a_merge_request(project, a_task(project))
     project.services.fleet.pause_fleet(PERSON)
     assert not project.services.target.land(
-        request, kind=LandingKind.MERGE, old=project.target, new=request.commit, green=None
+        [(request, request.commit)],
+        kind=LandingKind.MERGE,
+        old=project.target,
+        new=request.commit,
+        green=None,
     )
     assert project.request(request.id).state is MergeState.OPEN
 

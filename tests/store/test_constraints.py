@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sf_mcp.core.states import (
     SessionState,
     TaskState,
 )
+from sf_mcp.store import landings
 from sf_mcp.store.database import Connection, Database
 from sf_mcp.store.schema import TABLES
 
@@ -114,16 +116,18 @@ def a_merge_request(db: Connection, number: int, task: str, state: str) -> None:
     )
 
 
-def a_landing(db: Connection, state: str, merge_request: str | None = None) -> None:
+def a_landing(db: Connection, state: str) -> None:
+    insert(db, "landings", kind="merge", new="n", tree="t", state=state, created_at=AT)
+
+
+def brings(db: Connection, landing: int, merge_request: str) -> None:
     insert(
         db,
-        "landings",
-        kind="merge",
+        "landing_requests",
+        landing=landing,
+        position=1,
         merge_request_id=merge_request,
-        new="n",
-        tree="t",
-        state=state,
-        created_at=AT,
+        commit="c",
     )
 
 
@@ -194,13 +198,6 @@ def test_a_task_has_one_live_merge_request(database: Database) -> None:
         a_merge_request(db, 3, "T1", "landing")
 
 
-def test_one_merge_request_lands_at_a_time(database: Database) -> None:
-    with database.write() as db:
-        a_merge_request(db, 1, "T1", "landing")
-    with pytest.raises(StorageFailed, match="UNIQUE"), database.write() as db:
-        a_merge_request(db, 2, "T2", "landing")
-
-
 def test_one_move_of_the_target_is_intended_at_a_time(database: Database) -> None:
     with database.write() as db:
         a_landing(db, "done")
@@ -212,10 +209,22 @@ def test_one_move_of_the_target_is_intended_at_a_time(database: Database) -> Non
 def test_a_merge_request_lands_once(database: Database) -> None:
     with database.write() as db:
         a_merge_request(db, 1, "T1", "landed")
-        a_landing(db, "aborted", "M1")
-        a_landing(db, "done", "M1")
+        a_landing(db, "done")
+        a_landing(db, "done")
+        brings(db, 1, "M1")
     with pytest.raises(StorageFailed, match="UNIQUE"), database.write() as db:
-        a_landing(db, "done", "M1")
+        brings(db, 2, "M1")
+
+
+def test_what_an_aborted_landing_was_to_bring_may_land_later(database: Database) -> None:
+    with database.write() as db:
+        a_merge_request(db, 1, "T1", "open")
+        a_landing(db, "intended")
+        brings(db, 1, "M1")
+        landings.finish(db, 1, LandingState.ABORTED, datetime.fromisoformat(AT))
+        a_landing(db, "intended")
+        brings(db, 2, "M1")
+        assert landings.brought(db, 2) == {"M1": "c"}
 
 
 def test_a_task_has_one_open_question(database: Database) -> None:

@@ -109,7 +109,11 @@ def test_opening_again_finds_everything_and_migrates_nothing(tmp_path: Path) -> 
     assert count(second) == 7
     with second.read() as db:
         steps = db.execute("SELECT name FROM _sqlite_migrations").fetchall()
-        assert [row[0] for row in steps] == ["0001_tables", "0002_recovery"]
+        assert [row[0] for row in steps] == [
+            "0001_tables",
+            "0002_recovery",
+            "0003_train",
+        ]
         assert db.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION
 
 

@@ -74,4 +74,4 @@ def test_a_rebuilt_database_still_keeps_its_rules(tmp_path: Path) -> None:
     rebuild(project)
     with project.services.workspace.read() as tx:
         kept = {row[0] for row in tx.db.execute("SELECT name FROM sqlite_master")}
-    assert {"one_live_lease_a_subject", "one_intent", "events_are_kept", "lands_once"} <= kept
+    assert {"one_live_lease_a_subject", "one_intent", "events_are_kept"} <= kept
