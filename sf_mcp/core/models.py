@@ -10,7 +10,14 @@ from enum import StrEnum
 from typing import NewType
 
 from sf_mcp.core.merge_queue import Outcome
-from sf_mcp.core.states import MergeState, PlanState, QuestionState, SessionState, TaskState
+from sf_mcp.core.states import (
+    ConflictState,
+    MergeState,
+    PlanState,
+    QuestionState,
+    SessionState,
+    TaskState,
+)
 
 PlanId = NewType("PlanId", str)
 TaskId = NewType("TaskId", str)
@@ -284,6 +291,32 @@ class Review:
     approved: bool
     reason: str
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conflict:
+    """A merge request that cannot be merged with the target; a steward resolves it."""
+
+    number: int
+    merge_request_id: MergeRequestId
+    state: ConflictState
+    commit: Oid
+    """What the merge request was pinned to when it was found in conflict."""
+    target: Oid
+    """The target's commit that it conflicts with."""
+    paths: tuple[str, ...]
+    messages: tuple[str, ...]
+    """What git says of each conflict, one sentence each."""
+    hunks: str
+    """Both sides and their base of each place, shortened."""
+    reason: str
+    """Why a steward is needed."""
+    resolution: Oid | None
+    """The merge commit that a steward's result became."""
+    note: str
+    """What came of it: what the steward said, or which check failed on the resolution."""
+    created_at: datetime
+    ended_at: datetime | None
 
 
 class LandingKind(StrEnum):

@@ -72,6 +72,27 @@ class MergeEvent(StrEnum):
     WITHDRAW = "withdraw"
 
 
+class ConflictState(StrEnum):
+    OPEN = "open"
+    RESOLVING = "resolving"
+    """A resolution is accepted; the branch is about to move to it."""
+    RESOLVED = "resolved"
+    REJECTED = "rejected"
+    """Its resolution did not pass the checks."""
+    RETURNED = "returned"
+    """Back to a worker of the task."""
+    DROPPED = "dropped"
+    """Over by itself: the merge request has ended or moved on, or the merge is clean by now."""
+
+
+class ConflictEvent(StrEnum):
+    ACCEPT = "accept"
+    PIN = "pin"
+    REJECT = "reject"
+    RETURN = "return"
+    DROP = "drop"
+
+
 class QuestionState(StrEnum):
     OPEN = "open"
     ANSWERED = "answered"
@@ -167,6 +188,22 @@ MERGE_TABLE: Mapping[MergeState, Mapping[MergeEvent, MergeState]] = {
     MergeState.WITHDRAWN: {},
 }
 
+CONFLICT_TABLE: Mapping[ConflictState, Mapping[ConflictEvent, ConflictState]] = {
+    ConflictState.OPEN: {
+        ConflictEvent.ACCEPT: ConflictState.RESOLVING,
+        ConflictEvent.RETURN: ConflictState.RETURNED,
+        ConflictEvent.DROP: ConflictState.DROPPED,
+    },
+    ConflictState.RESOLVING: {
+        ConflictEvent.PIN: ConflictState.RESOLVED,
+        ConflictEvent.DROP: ConflictState.DROPPED,
+    },
+    ConflictState.RESOLVED: {ConflictEvent.REJECT: ConflictState.REJECTED},
+    ConflictState.REJECTED: {},
+    ConflictState.RETURNED: {},
+    ConflictState.DROPPED: {},
+}
+
 QUESTION_TABLE: Mapping[QuestionState, Mapping[QuestionEvent, QuestionState]] = {
     QuestionState.OPEN: {
         QuestionEvent.ANSWER: QuestionState.ANSWERED,
@@ -254,10 +291,18 @@ class Machine(Generic[S, E]):
 PLAN = Machine("plan", (PlanState.DRAFT, PlanState.ACTIVE), PLAN_TABLE)
 TASK = Machine("task", (TaskState.OPEN, TaskState.PROPOSED), TASK_TABLE)
 MERGE_REQUEST = Machine("merge request", (MergeState.OPEN,), MERGE_TABLE)
+CONFLICT = Machine("conflict", (ConflictState.OPEN,), CONFLICT_TABLE)
 QUESTION = Machine("question", (QuestionState.OPEN,), QUESTION_TABLE)
 SESSION = Machine("session", (SessionState.STARTING,), SESSION_TABLE)
 
-MACHINES: tuple[Machine[Any, Any], ...] = (PLAN, TASK, MERGE_REQUEST, QUESTION, SESSION)
+MACHINES: tuple[Machine[Any, Any], ...] = (
+    PLAN,
+    TASK,
+    MERGE_REQUEST,
+    CONFLICT,
+    QUESTION,
+    SESSION,
+)
 
 SATISFIED = frozenset({TaskState.MERGED, TaskState.CLOSED})
 """Task states that satisfy a dependency."""

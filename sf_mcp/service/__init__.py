@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sf_mcp.service.check_runs import CheckRuns
     from sf_mcp.service.checking import Checking
     from sf_mcp.service.claims import ClaimService
+    from sf_mcp.service.conflicts import ConflictService
     from sf_mcp.service.costs import CostService
     from sf_mcp.service.dispatch import DispatchService
     from sf_mcp.service.fleet import FleetService
@@ -173,6 +174,13 @@ class Services:
         from sf_mcp.service.snapshots import SnapshotService
 
         return SnapshotService(self.workspace, self.worktrees, self.target)
+
+    @cached_property
+    def conflicts(self) -> "ConflictService":
+        """Conflicts that a steward resolves."""
+        from sf_mcp.service.conflicts import ConflictService
+
+        return ConflictService(self.workspace, self.worktrees)
 
     @cached_property
     def branches(self) -> "BranchService":

@@ -16,6 +16,7 @@ from sf_mcp.core.states import (
     TaskEvent,
     TaskState,
 )
+from sf_mcp.service import conflict_state
 from sf_mcp.service.claims import ask
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.store import leases, merge_requests, plans, questions, sessions, tasks
@@ -110,7 +111,8 @@ def withdraw(tx: Transaction, question: Question, reason: str) -> None:
 
 
 def end_review(tx: Transaction, request: MergeRequest, reason: str) -> None:
-    """End the review of a merge request that has ended; its steward is told to stop."""
+    """End the review, or the conflict, of a merge request that has ended; its steward stops."""
+    conflict_state.drop(tx, request.id, reason)
     _end_lease_on(tx, request.id, EndKind.DONE, reason, stop=f"{request.id}: {reason}")
 
 

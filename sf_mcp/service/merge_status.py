@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 from sf_mcp.core.models import MergeRequest, Role
 from sf_mcp.core.states import MergeState
+from sf_mcp.service.conflict_state import conflict_status
 from sf_mcp.service.transaction import Transaction
-from sf_mcp.store import merge_requests
+from sf_mcp.store import conflicts, merge_requests
 
 if TYPE_CHECKING:
     from sf_mcp.settings import Settings
@@ -34,6 +35,8 @@ def merge_status(tx: Transaction, request: MergeRequest, settings: "Settings") -
     """Return one phrase: what the merge request waits for."""
     if request.state is not MergeState.OPEN:
         return request.state.value.replace("_", " ")
+    if (conflict := conflicts.live_of(tx.db, request.id)) is not None:
+        return conflict_status(conflict, request, settings.merge.target_branch)
     if request.held:
         return request.held
     if request.checked_tree is None and not request.no_changes_reason:

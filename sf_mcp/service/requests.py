@@ -19,6 +19,7 @@ from sf_mcp.core.models import (
 from sf_mcp.core.states import MergeEvent, MergeState, TaskEvent
 from sf_mcp.core.text import checked_text, one_line
 from sf_mcp.service.claims import give_up, require_lease, session_of
+from sf_mcp.service.conflict_state import is_open
 from sf_mcp.service.endings import end_review, withdraw
 from sf_mcp.service.merge_status import is_reviewed, merge_status
 from sf_mcp.service.transaction import Transaction
@@ -143,6 +144,7 @@ class RequestService:
             for request in merge_requests.in_state(tx.db, MergeState.OPEN)
             if (request.checked_tree is not None or request.no_changes_reason)
             and not request.is_escalated
+            and not is_open(tx, request)
             and not is_reviewed(tx, request, settings)
         ]
 

@@ -13,6 +13,7 @@ from sf_mcp.core import leases as rules
 from sf_mcp.core import states
 from sf_mcp.core.graph import TaskGraph
 from sf_mcp.core.models import (
+    Conflict,
     EndKind,
     Lease,
     MergeRequest,
@@ -24,6 +25,8 @@ from sf_mcp.core.models import (
     TaskId,
 )
 from sf_mcp.core.states import (
+    ConflictEvent,
+    ConflictState,
     MergeEvent,
     PlanEvent,
     QuestionEvent,
@@ -31,6 +34,7 @@ from sf_mcp.core.states import (
     TaskEvent,
 )
 from sf_mcp.store import events, leases, plans, tasks
+from sf_mcp.store.conflicts import CONFLICTS
 from sf_mcp.store.database import Connection
 from sf_mcp.store.leases import LEASES
 from sf_mcp.store.merge_requests import MERGE_REQUESTS
@@ -153,6 +157,19 @@ class Transaction:
         changes["updated_at"] = self.now
         MERGE_REQUESTS.change(self.db, request.id, changes)
         return replace(request, **changes)
+
+    def move_conflict(self, conflict: Conflict, event: ConflictEvent, **changes: Any) -> Conflict:
+        """Take a conflict one step through its state machine."""
+        whose = f"The conflict of {conflict.merge_request_id}"
+        state = states.CONFLICT.advance(conflict.state, event, whose)
+        if state is not ConflictState.RESOLVING and conflict.ended_at is None:
+            changes["ended_at"] = self.now
+        return self.edit_conflict(conflict, state=state, **changes)
+
+    def edit_conflict(self, conflict: Conflict, **changes: Any) -> Conflict:
+        """Change a conflict's fields."""
+        CONFLICTS.change(self.db, conflict.number, changes)
+        return replace(conflict, **changes)
 
     def grant_lease(self, subject: str, session_id: SessionId) -> Lease:
         """Give the session a lease with the subject's next fencing token.

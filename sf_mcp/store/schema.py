@@ -348,4 +348,27 @@ CREATE TABLE trials (
 );
 CREATE INDEX trials_base ON trials (base);
 CREATE INDEX trials_running ON trials (outcome) WHERE outcome = 'running';
+
+-- a merge request that a steward has to merge with the target
+CREATE TABLE conflicts (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    merge_request_id TEXT NOT NULL REFERENCES merge_requests (id),
+    state TEXT NOT NULL CHECK (state IN ('open', 'resolving', 'resolved', 'rejected', 'returned',
+                                         'dropped')),
+    "commit" TEXT NOT NULL,
+    target TEXT NOT NULL,
+    paths TEXT NOT NULL,
+    messages TEXT NOT NULL,
+    hunks TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    resolution TEXT,
+    note TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    ended_at TEXT,
+    CHECK ((state IN ('open', 'resolving')) = (ended_at IS NULL))
+);
+CREATE INDEX conflicts_merge_request ON conflicts (merge_request_id);
+-- a merge request has one conflict at a time
+CREATE UNIQUE INDEX one_live_conflict_a_merge_request ON conflicts (merge_request_id)
+    WHERE state IN ('open', 'resolving');
 """

@@ -7,6 +7,7 @@ import pytest
 
 from sf_mcp.core.errors import IllegalTransition
 from sf_mcp.core.states import (
+    CONFLICT,
     MACHINES,
     MERGE_REQUEST,
     PLAN,
@@ -55,6 +56,14 @@ DESIGN = {
         ("landing", "open"),
         ("open", "sent_back"),
         ("open", "withdrawn"),
+    },
+    "conflict": {
+        ("open", "resolving"),
+        ("open", "returned"),
+        ("open", "dropped"),
+        ("resolving", "resolved"),
+        ("resolving", "dropped"),
+        ("resolved", "rejected"),
     },
     "question": {("open", "answered"), ("open", "withdrawn")},
     "session": {
@@ -164,5 +173,5 @@ def test_the_diagram_shows_every_step_and_every_end_once(machine: Machine[Any, A
 
 
 def test_all_machines_are_listed() -> None:
-    assert MACHINES == (PLAN, TASK, MERGE_REQUEST, QUESTION, SESSION)
+    assert MACHINES == (PLAN, TASK, MERGE_REQUEST, CONFLICT, QUESTION, SESSION)
     assert {machine.noun for machine in MACHINES} == set(DESIGN)
