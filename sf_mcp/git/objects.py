@@ -9,7 +9,7 @@ import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from sf_mcp.core.models import Oid
 
@@ -60,6 +60,27 @@ class Objects:
         def read(repository: "pygit2.Repository") -> bool:
             older, newer = _commit(repository, ancestor).id, _commit(repository, commit).id
             return older == newer or repository.descendant_of(newer, older)
+
+        return self._read(read)
+
+    def only_base(self, one: str, other: str) -> Oid | None:
+        """Return the one best common ancestor, None for unrelated histories.
+
+        Raises:
+            Unanswered: git has to say: where histories have met on the way, there may be several.
+        """
+
+        def read(repository: "pygit2.Repository") -> Oid | None:
+            commit = _commit(repository, other)
+            best = repository.merge_base(_commit(repository, one).id, commit.id)
+            base = cast("pygit2.Oid | None", best)  # its types do not say so
+            while base is not None and commit.id != base:
+                if len(commit.parent_ids) != 1:
+                    raise Unanswered
+                commit = repository[commit.parent_ids[0]].peel(pygit2.Commit)
+            return None if base is None else Oid(str(base))
+
+        import pygit2
 
         return self._read(read)
 

@@ -136,6 +136,14 @@ class Repository:
         found = self.run("merge-base", one, other, accept=(0, 1))
         return Oid(found.text.splitlines()[0]) if found.exit_code == 0 else None
 
+    def only_base(self, one: str, other: str) -> Oid | None:
+        """Return the one best common ancestor, or None for unrelated histories.
+
+        Raises:
+            Unanswered: there may be several: ask git for all of them.
+        """
+        return self._objects.only_base(one, other)
+
     def count_between(self, base: str, commit: str) -> int:
         """Return how many commits `commit` has that `base` lacks."""
         return int(self.run("rev-list", "--count", f"{base}..{commit}").text)

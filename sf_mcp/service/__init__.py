@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sf_mcp.service.plans import PlanService
     from sf_mcp.service.queries import QueryService
     from sf_mcp.service.questions import QuestionService
+    from sf_mcp.service.radar import RadarService
     from sf_mcp.service.requests import RequestService
     from sf_mcp.service.sessions import SessionService
     from sf_mcp.service.snapshots import SnapshotService
@@ -183,12 +184,21 @@ class Services:
         return ConflictService(self.workspace, self.worktrees)
 
     @cached_property
+    def radar(self) -> "RadarService":
+        """Conflicts, while the work is being done."""
+        from sf_mcp.service.radar import RadarService
+
+        radar = RadarService(self.workspace, self.worktrees.forge, self.target)
+        self.snapshots.on_taken.append(radar.note_snapshot)
+        return radar
+
+    @cached_property
     def branches(self) -> "BranchService":
         """What branches hold."""
         from sf_mcp.service.branches import BranchService
 
         return BranchService(
-            self.workspace, self.worktrees, self.target, self.claims, self.requests
+            self.workspace, self.worktrees, self.target, self.claims, self.requests, self.radar
         )
 
     @cached_property

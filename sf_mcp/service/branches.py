@@ -11,11 +11,11 @@ from sf_mcp.core.errors import GitRefused, InvalidInput
 from sf_mcp.core.identity import Caller
 from sf_mcp.core.layout import STATE_FOLDER
 from sf_mcp.core.models import MergeRequest, Oid
-from sf_mcp.core.states import TaskState
-from sf_mcp.git.merging import Conflicted, conflicts_with, merge_trees
+from sf_mcp.core.radar import Clash
 from sf_mcp.git.status import status
 from sf_mcp.git.worktrees import Worktrees
 from sf_mcp.service.claims import ClaimService
+from sf_mcp.service.radar import RadarService, named_task
 from sf_mcp.service.requests import RequestService
 from sf_mcp.service.target import TargetService
 from sf_mcp.service.workspace import Workspace
@@ -40,7 +40,8 @@ class Conflicting:
     """Another branch that the caller's work cannot be merged with."""
 
     other: str
-    paths: tuple[str, ...]
+    clash: Clash
+    """With the caller's lines as `ours`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,7 @@ class BranchService:
         target: TargetService,
         claims: ClaimService,
         requests: RequestService,
+        radar: RadarService,
     ) -> None:
         """Look into the branches of this project."""
         self._workspace = workspace
@@ -78,6 +80,7 @@ class BranchService:
         self._target = target
         self._claims = claims
         self._requests = requests
+        self._radar = radar
 
     def merge_facts(self, caller: Caller, no_changes_reason: str) -> MergeFacts:
         """Establish what a merge request of the caller's task would pin.
@@ -144,28 +147,24 @@ class BranchService:
         head = self._forge.head_of(f"refs/heads/{task.branch}") if task.branch else None
         if head is None:
             return ConflictFacts(conflicts=[], compared_with=[], note="Nothing is committed yet.")
-        live = (TaskState.CLAIMED, TaskState.WAITING, TaskState.IN_REVIEW, TaskState.OPEN)
+        survey = self._radar.look()
         with self._workspace.read() as tx:
-            others = [
-                other
-                for other in tasks.in_state(tx.db, *live, TaskState.STUCK)
-                if other.branch and other.id != task.id
-            ]
-        heads: dict[str, Oid] = {}
-        for other in others:
-            if tip := self._forge.head_of(f"refs/heads/{other.branch}"):
-                heads[f"{other.id} ({other.title})"] = tip
-        target = self._target.head()
-        found = conflicts_with(self._forge, head, heads, target=target)
-        # The target has changed nothing since it left itself, so it takes an exact merge.
-        merged = merge_trees(self._forge, target, head)
-        if isinstance(merged, Conflicted):
-            found = {self._target.branch: merged, **found}
+            names = {other: named_task(tasks.get(tx.db, other)) for other in survey.commits}
+        found = survey.of(task.id)
         seen = self._worktrees.find(task.id)
         dirty = seen is not None and not status(seen.path).is_clean
         return ConflictFacts(
-            conflicts=[Conflicting(other=name, paths=clash.paths) for name, clash in found.items()],
-            compared_with=[self._target.branch, *heads],
+            conflicts=[
+                Conflicting(
+                    other=names[one.other] if one.other else self._target.branch,
+                    clash=one.clash,
+                )
+                for one in found
+            ],
+            compared_with=[
+                self._target.branch,
+                *(name for other, name in names.items() if other != task.id),
+            ],
             note="Uncommitted files were not looked at: commit them first." if dirty else "",
         )
 

@@ -8,6 +8,7 @@ import logging
 import re
 import threading
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -64,6 +65,8 @@ class SnapshotService:
         self._worktrees = worktrees
         self._forge = worktrees.forge
         self._target = target
+        self.on_taken: list[Callable[[TaskId], None]] = []
+        """Called when a task may have a new snapshot."""
         self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def turn(self, task_id: TaskId) -> threading.Lock:
@@ -78,7 +81,15 @@ class SnapshotService:
         """
         with self.turn(task_id):
             self.keep_late_work(task_id)
-            return self._worktrees.snapshot(task_id, reason, session)
+            taken = self._worktrees.snapshot(task_id, reason, session)
+        if taken is not None:
+            self.may_be_taken(task_id)
+        return taken
+
+    def may_be_taken(self, task_id: TaskId) -> None:
+        """Tell who wants to know that the task may have a new snapshot."""
+        for listener in self.on_taken:
+            listener(task_id)
 
     def try_to_take(self, task_id: TaskId, reason: str, session: str = "") -> Oid | None:
         """Take one, but let a session's end be recorded without: the files stay where they are."""

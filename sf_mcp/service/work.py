@@ -144,6 +144,7 @@ class WorkService:
         with self._snapshots.turn(task.id):
             self._snapshots.keep_late_work(task.id)
             worktree = self._worktrees.prepare(task.id, task.title, self._target.head())
+        self._snapshots.may_be_taken(task.id)
         if (task.branch, task.base) != (worktree.branch, worktree.base):
             with self._workspace.write(SERVER) as tx:
                 tx.edit_task(tasks.get(tx.db, task.id), branch=worktree.branch, base=worktree.base)

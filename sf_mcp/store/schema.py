@@ -371,4 +371,14 @@ CREATE INDEX conflicts_merge_request ON conflicts (merge_request_id);
 -- a merge request has one conflict at a time
 CREATE UNIQUE INDEX one_live_conflict_a_merge_request ON conflicts (merge_request_id)
     WHERE state IN ('open', 'resolving');
+
+-- what conflicts a session has been told of: once for each other side and content
+CREATE TABLE conflict_warnings (
+    session_id TEXT NOT NULL REFERENCES sessions (id),
+    -- the other task; empty for the target
+    other TEXT NOT NULL,
+    content TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    PRIMARY KEY (session_id, other, content)
+) WITHOUT ROWID;
 """

@@ -149,6 +149,15 @@ def reserved(db: sqlite3.Connection) -> list[Task]:
     return TASKS.select(db, "reserved_for IS NOT NULL AND state = 'open' ORDER BY number")
 
 
+def with_a_branch(db: sqlite3.Connection) -> list[Task]:
+    """Return the tasks that have not ended and have a branch, oldest first."""
+    return TASKS.select(
+        db,
+        "state IN ('open', 'claimed', 'waiting', 'in_review', 'stuck') AND branch IS NOT NULL"
+        " ORDER BY number",
+    )
+
+
 def is_any_unstarted(db: sqlite3.Connection) -> bool:
     """Return whether there is a task that will need a branch of its own and has none yet."""
     row = db.execute("SELECT 1 FROM tasks WHERE state = 'open' AND branch IS NULL LIMIT 1")

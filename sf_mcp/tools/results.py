@@ -202,10 +202,21 @@ class ConflictLine(BaseModel):
     paths: list[str]
 
 
+class HunkLine(BaseModel):
+    """One place where both sides have changed the same lines."""
+
+    branch: str
+    path: str
+    yours: str
+    theirs: str
+
+
 class ConflictReport(BaseModel):
-    """Exact merges of your committed work against the target and each live branch."""
+    """Exact merges of your work against the target and each live branch, with its newest files."""
 
     conflicts: list[ConflictLine]
+    hunks: list[HunkLine] = Field(default_factory=list, description="The first of the places.")
+    said: list[str] = Field(default_factory=list, description="What git says of them.")
     compared_with: list[str]
     uncommitted: str = ""
     note: str = ""

@@ -20,6 +20,7 @@ from sf_mcp.tools.results import (
     ConflictLine,
     ConflictReport,
     Done,
+    HunkLine,
     named,
 )
 from sf_mcp.tools.shared import CHANGES, LOOKS
@@ -27,6 +28,9 @@ from sf_mcp.tools.shared import CHANGES, LOOKS
 ANSWER_WAIT_SECONDS = 50.0
 CHECK_WAIT_SECONDS = 50.0
 """Below the client's 60 s to the first byte and every idle limit that was measured."""
+
+MOST_HUNKS = 8
+"""In one answer, of all conflicts together."""
 
 END_TURN = "End your turn now: your part of this task is done."
 
@@ -170,9 +174,15 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
         report = await boundary.ask(lambda: services.branches.check_conflicts(caller), slow=True)
         result = ConflictReport(
             conflicts=[
-                ConflictLine(branch=line.other, paths=named(line.paths))
+                ConflictLine(branch=line.other, paths=named(line.clash.paths))
                 for line in report.conflicts
             ],
+            hunks=[
+                HunkLine(branch=line.other, path=hunk.path, yours=hunk.ours, theirs=hunk.theirs)
+                for line in report.conflicts
+                for hunk in line.clash.hunks
+            ][:MOST_HUNKS],
+            said=named([said.sentence for line in report.conflicts for said in line.clash.said]),
             compared_with=named(report.compared_with),
             uncommitted=report.note,
         )

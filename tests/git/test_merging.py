@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from sf_mcp.core.models import Oid
-from sf_mcp.git import merging
 from sf_mcp.git.command import GitFailed
 from sf_mcp.git.merging import (
     Candidate,
@@ -13,32 +12,10 @@ from sf_mcp.git.merging import (
     Merged,
     Strategy,
     build_candidate,
-    conflicts_with,
     merge_trees,
 )
-from sf_mcp.git.repository import Repository
-from tests.git.builders_repositories import ADA, a_repository, commit, git
-
-TEN = "".join(f"{n}\n" for n in range(10))
-FILES = {"a": TEN, "b": TEN, "old/one": "1\n" * 9, "old/two": "2\n" * 9, "c d/é": TEN}
-
-
-class Branches:
-    """A repository with branches that each make one change to the same base."""
-
-    def __init__(self, path: Path) -> None:
-        self.root = a_repository(path, FILES)
-        self.repository = Repository(self.root / ".git")
-        self.base = self.repository.require_commit("main")
-
-    def branch(self, name: str, files: dict[str, str | None]) -> Oid:
-        git(self.root, "checkout", "-q", "-b", name, self.base)
-        made = commit(self.root, files, name)
-        git(self.root, "checkout", "-q", "main")
-        return made
-
-    def objects(self) -> set[Path]:
-        return {path for path in (self.root / ".git" / "objects").rglob("*") if path.is_file()}
+from tests.git.builders_branches import TEN, Branches
+from tests.git.builders_repositories import ADA, git
 
 
 @pytest.fixture
@@ -109,74 +86,3 @@ def test_a_conflicting_candidate_is_not_made(branches: Branches) -> None:
     )
     assert isinstance(made, Conflicted)
     assert made.paths == ("a",)
-
-
-def previews(branches: Branches, mine: Oid, others: dict[str, Oid]) -> dict[str, Conflicted]:
-    return conflicts_with(branches.repository, mine, others, target=branches.base)
-
-
-def test_a_preview_finds_exactly_the_conflicts_and_writes_nothing(branches: Branches) -> None:
-    """Known defect 4: the early check never matched anything."""
-    mine = branches.branch("mine", {"a": "mine\n", "b": "first\n" + TEN})
-    others = {
-        "same line": branches.branch("one", {"a": "theirs\n"}),
-        "same file, far away": branches.branch("two", {"b": TEN + "last\n"}),
-        "another file": branches.branch("three", {"c d/é": "x\n"}),
-        "the same change": branches.branch("four", {"a": "mine\n"}),
-        "deletes it": branches.branch("five", {"a": None}),
-        "nothing at all": branches.base,
-    }
-    before = branches.objects()
-    found = previews(branches, mine, others)
-    assert set(found) == {"same line", "deletes it"}
-    assert found["same line"].paths == ("a",)
-    assert "modify/delete" in found["deletes it"].messages[0]
-    assert branches.objects() == before
-
-
-def test_one_process_per_pair_says_the_same_as_a_batch(
-    branches: Branches, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Git 2.38 has no `merge-tree --stdin`."""
-    mine = branches.branch("mine", {"a": "mine\n", "b": "first\n" + TEN})
-    others = {
-        "x": branches.branch("one", {"a": "theirs\n", "b": "other\n"}),
-        "y": branches.branch("two", {"b": TEN + "last\n"}),
-        "z": branches.branch("three", {"a": None}),
-    }
-    batch = previews(branches, mine, others)
-    monkeypatch.setattr(merging, "BATCH_VERSION", (99, 0))
-    before = branches.objects()
-    assert previews(branches, mine, others) == batch
-    assert set(batch) == {"x", "z"}
-    assert branches.objects() == before
-
-
-def test_a_renamed_file_meets_changes_under_its_old_name(branches: Branches) -> None:
-    mine = branches.branch("mine", {"a": None, "renamed": "mine\n" + TEN})
-    other = branches.branch("other", {"a": "other\n" + TEN})
-    assert set(previews(branches, mine, {"other": other})) == {"other"}
-    assert set(previews(branches, other, {"mine": mine})) == {"mine"}
-
-
-def test_a_renamed_folder_meets_files_added_under_its_old_name(branches: Branches) -> None:
-    """Git takes the whole folder as renamed; plain path sets would not overlap."""
-    mine = branches.branch(
-        "mine",
-        {"old/one": None, "old/two": None, "new/one": "1\n" * 9, "new/two": "2\n" * 9},
-    )
-    other = branches.branch("other", {"old/three": "3\n"})
-    assert isinstance(merge_trees(branches.repository, mine, other), Conflicted)
-    assert set(previews(branches, mine, {"other": other})) == {"other"}
-    assert set(previews(branches, other, {"mine": mine})) == {"mine"}
-
-
-def test_branches_with_older_bases_are_compared_from_where_they_left(branches: Branches) -> None:
-    old = branches.branch("old", {"b": "old\n"})
-    branches.base = commit(branches.root, {"a": "landed\n"})
-    mine = branches.branch("mine", {"a": "mine\n"})
-    assert previews(branches, mine, {"old": old}) == {}
-
-
-def test_no_others_is_no_conflict(branches: Branches) -> None:
-    assert previews(branches, branches.base, {}) == {}
