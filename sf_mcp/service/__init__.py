@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sf_mcp.service.limits import LimitService
     from sf_mcp.service.notices import Notices
     from sf_mcp.service.plans import PlanService
+    from sf_mcp.service.publishing import PublishingService
     from sf_mcp.service.queries import QueryService
     from sf_mcp.service.questions import QuestionService
     from sf_mcp.service.radar import RadarService
@@ -155,6 +156,13 @@ class Services:
         return TargetService(self.workspace, self.worktrees.forge, self.worktrees.target)
 
     @cached_property
+    def publishing(self) -> "PublishingService":
+        """The branches of the person and of `origin`."""
+        from sf_mcp.service.publishing import PublishingService
+
+        return PublishingService(self.workspace, self.worktrees.forge, self.target)
+
+    @cached_property
     def work(self) -> "WorkService":
         """Worktrees, snapshots, trial merges."""
         from sf_mcp.service.work import WorkService
@@ -221,7 +229,12 @@ class Services:
         from sf_mcp.service.train import TrainService
 
         return TrainService(
-            self.workspace, self.worktrees.forge, self.target, self.requests, self.checking
+            self.workspace,
+            self.worktrees.forge,
+            self.target,
+            self.publishing,
+            self.requests,
+            self.checking,
         )
 
     @cached_property

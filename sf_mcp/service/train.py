@@ -28,6 +28,7 @@ from sf_mcp.service.checking import Checking, CheckingPlace, did_not_start
 from sf_mcp.service.endings import complete_if_over, end_review
 from sf_mcp.service.merge_status import is_released
 from sf_mcp.service.pauses import paused_reason
+from sf_mcp.service.publishing import PublishingService
 from sf_mcp.service.requests import RequestService
 from sf_mcp.service.target import TargetService
 from sf_mcp.service.transaction import Transaction
@@ -67,6 +68,7 @@ class TrainService:
         workspace: Workspace,
         forge: Repository,
         target: TargetService,
+        publishing: PublishingService,
         requests: RequestService,
         checking: Checking,
     ) -> None:
@@ -74,6 +76,7 @@ class TrainService:
         self._workspace = workspace
         self._forge = forge
         self._target = target
+        self._publishing = publishing
         self._requests = requests
         self._checking = checking
         self._place = CheckingPlace("check-train", threading.Lock())
@@ -91,8 +94,8 @@ class TrainService:
         # A ref that could not be written leaves its intent behind, as a crash does.
         self._target.recover()
         self._target.undo_foreign_moves()
-        self._target.take_in_upstream()
-        self._target.take_in_remote()
+        self._publishing.take_in_upstream()
+        self._publishing.take_in_remote()
         queue = self._queue()
         for gone in self._rests.keys() - {THE_TARGET, *(request.id for request in queue)}:
             del self._rests[gone]
@@ -107,9 +110,9 @@ class TrainService:
                 self._hold(request, one_line(str(error), 300))
                 continue
             if was_something:
-                self._target.publish()
+                self._publishing.publish()
                 return True
-        self._target.publish()
+        self._publishing.publish()
         return self._look_at_target()
 
     def seconds_until_retry(self) -> float:
@@ -117,7 +120,7 @@ class TrainService:
         with self._workspace.read() as tx:
             is_held = any(one.held for one in merge_requests.in_state(tx.db, MergeState.OPEN))
         wait = HELD_RETRY_SECONDS if is_held or self._rests else LONGEST_WAIT_SECONDS
-        publishing = self._target.seconds_until_retry()
+        publishing = self._publishing.seconds_until_retry()
         return wait if publishing is None else min(wait, publishing)
 
     def _queue(self) -> list[MergeRequest]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from sf_mcp.core.models import Oid
 from sf_mcp.git.repository import Repository
 from sf_mcp.service import Services
-from sf_mcp.service.target import TargetService
+from sf_mcp.service.publishing import PublishingService
 from sf_mcp.service.workspace import Workspace
 from tests.builders import Clock
 
@@ -37,12 +37,12 @@ def main(root: str, when: str) -> None:
         if is_landing and when == "after":
             die()
 
-    def dying_publish(self: TargetService) -> None:
+    def dying_publish(self: PublishingService) -> None:
         die()
 
     Repository.compare_and_swap = dying_move
     if when == "published":
-        TargetService.publish = dying_publish
+        PublishingService.publish = dying_publish
     Services(Workspace(Path(root), Clock())).train.step()
 
 

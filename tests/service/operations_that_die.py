@@ -280,7 +280,7 @@ OPERATIONS: dict[str, Operation] = {
     "land": Operation(a_request, step_the_train, ALL),
     "take in commits of the person's": Operation(
         a_request_and_commits_of_the_persons,
-        lambda services, _: services.target.take_in_upstream(),
+        lambda services, _: services.publishing.take_in_upstream(),
     ),
     "undo a foreign move": Operation(
         a_target_that_was_moved,

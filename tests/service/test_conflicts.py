@@ -26,7 +26,7 @@ def a_conflict(project: Project) -> MergeRequest:
     """Have a merge request conflict with what somebody committed to the target meanwhile."""
     request = one_request(project, MINE)
     a_commit(project.root, THEIRS, "theirs")
-    project.services.target.take_in_upstream()
+    project.services.publishing.take_in_upstream()
     assert found(project, request)
     return request
 
@@ -96,7 +96,7 @@ def test_a_request_that_ends_takes_its_conflict_with_it(project: Project) -> Non
 def test_a_request_that_has_ended_gets_no_conflict(project: Project) -> None:
     request = one_request(project, MINE)
     a_commit(project.root, THEIRS, "theirs")
-    project.services.target.take_in_upstream()
+    project.services.publishing.take_in_upstream()
     project.services.requests.send_back(PERSON, request.id, reason="not like this")
     assert not found(project, request)
     assert states(project, request) == []

@@ -10,7 +10,7 @@ from sf_mcp.core.identity import PERSON
 from sf_mcp.core.models import LandingKind
 from sf_mcp.core.states import TaskState
 from sf_mcp.git.interrupted import ANNOUNCEMENT
-from sf_mcp.service.target import INTERRUPTED_SECONDS, LEFT_ALONE_SECONDS
+from sf_mcp.service.publishing import INTERRUPTED_SECONDS, LEFT_ALONE_SECONDS
 from sf_mcp.service.train import LONGEST_WAIT_SECONDS
 from tests.builders import a_commit, a_project, git
 from tests.service.builders_landing import (
