@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
+from sf_mcp.core.path_patterns import pattern_problem
 from sf_mcp.core.text import branch_name_problem
 from sf_mcp.settings.facts import (
     DEFAULT_MAX_CONCURRENT,
@@ -29,6 +30,12 @@ WORKER_TOOLS = (
     "NotebookEdit(./**)",
     "TodoWrite",
 )
+
+_RULE_NEEDS = {
+    "union": "`union` needs the paths of append-only files and nothing else",
+    "generated": "`generated` needs the paths of the files and the command that makes them",
+    "identical": "`identical` needs nothing: it is for all files",
+}
 
 _LAST_SAFE_FILL = 0.92
 """Claude Code gives up by itself at 185,000 to 196,000 tokens of a window of 200,000."""
@@ -61,6 +68,14 @@ ToolRule = Annotated[
     str,
     # Not a leading dash: each becomes an argument of its own on Claude Code's command line.
     Field(pattern=r"^[^\s\x00-\x1f-][^\x00-\x1f]*$", json_schema_extra={"words": "tool rule"}),
+]
+PathPattern = Annotated[
+    str,
+    Field(
+        pattern=r"^[^\x00]+$",
+        max_length=500,
+        json_schema_extra={"words": "path pattern"},
+    ),
 ]
 Dollars = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -233,6 +248,41 @@ class Check(_Section):
     )
 
 
+class ResolveRule(_Section):
+    """How conflicts in some files are resolved without anybody's judgement."""
+
+    rule: Literal["union", "generated", "identical"] = Field(
+        description="`union`: both sides only added lines, and all of them are kept; `generated`: "
+        "the file is made anew by a command; `identical`: both sides made the same change."
+    )
+    paths: tuple[PathPattern, ...] = Field(
+        default=(),
+        description="Files that it is for, from the root: `CHANGELOG.md`, `docs/changes/*.md`, "
+        "`**/package-lock.json`; for `identical` always all.",
+    )
+    run: CommandLine | None = Field(
+        default=None,
+        json_schema_extra={"words": "command line or null"},
+        description="For `generated`: command that makes the files, run at the root of the merged "
+        "tree.",
+    )
+    timeout_seconds: int = Field(
+        default=300, ge=1, le=86400, description="For `generated`: it is killed after this."
+    )
+
+    @field_validator("paths")
+    @classmethod
+    def _can_be_met(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for index, pattern in enumerate(value):
+            if (problem := pattern_problem(pattern)) is not None:
+                raise _refusal(
+                    f"can never be a path: {problem}",
+                    "Write it as `git ls-files` does, such as `docs/changes/*.md`.",
+                    at=(index,),
+                )
+        return value
+
+
 class Merge(_Section):
     target_branch: str = Field(
         default=DEFAULT_TARGET_BRANCH,
@@ -245,10 +295,10 @@ class Merge(_Section):
     )
     parallel_checks: int = Field(default=2, ge=1, le=16, description="Checks that run at once.")
     push: bool = Field(default=False, description="Push each landing to `origin`.")
-    auto_resolve: tuple[str, ...] = Field(
+    auto_resolve: tuple[ResolveRule, ...] = Field(
         default=(),
-        json_schema_extra={"words": "`[]`"},
-        description="Rules for straightforward conflicts; none in this release.",
+        description="Rules for straightforward conflicts, the first that applies; all other "
+        "conflicts are for somebody to resolve.",
     )
     requests: Literal["none"] = Field(
         default="none", description="Where merge requests are mirrored; nowhere in this release."
@@ -266,12 +316,20 @@ class Merge(_Section):
 
     @field_validator("auto_resolve")
     @classmethod
-    def _is_empty(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if value:
-            raise _refusal(
-                "must be [] in this release: resolving conflicts by rule is not available yet",
-                "Set it to []; conflicts go back to the task with the paths.",
-            )
+    def _are_whole(cls, value: tuple[ResolveRule, ...]) -> tuple[ResolveRule, ...]:
+        for index, rule in enumerate(value):
+            needs_paths, needs_run = rule.rule != "identical", rule.rule == "generated"
+            for key, is_there, is_needed in (
+                ("paths", bool(rule.paths), needs_paths),
+                ("run", rule.run is not None, needs_run),
+            ):
+                if is_there != is_needed:
+                    what = "is missing: " if is_needed else "has no place here: "
+                    raise _refusal(
+                        f"{what}{_RULE_NEEDS[rule.rule]}",
+                        f"Add `{key}: …`." if is_needed else "Remove it.",
+                        at=(index, key),
+                    )
         return value
 
     @field_validator("requests", mode="before")

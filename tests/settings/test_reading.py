@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sf_mcp.core.errors import ConfigInvalid
-from sf_mcp.settings import Check, Settings, load, parse, rows
+from sf_mcp.settings import Check, ResolveRule, Settings, load, parse, rows
 from sf_mcp.settings.source import MAX_BYTES
 
 EVERY_KEY = """\
@@ -104,7 +104,6 @@ def test_shared_worktrees_are_refused_with_the_reason() -> None:
     ("text", "path", "words"),
     [
         ("merge: {requests: github}", "merge.requests", "not available yet"),
-        ("merge: {autoResolve: [imports]}", "merge.autoResolve", "not available yet"),
     ],
 )
 def test_what_a_later_release_brings_is_refused_as_not_available_yet(
@@ -113,6 +112,52 @@ def test_what_a_later_release_brings_is_refused_as_not_available_yet(
     error = refusal(text)
     assert error.path == path
     assert words in error.message
+
+
+def test_rules_for_straightforward_conflicts_are_read_in_their_order() -> None:
+    text = """\
+merge:
+  autoResolve:
+    - {rule: identical}
+    - {rule: union, paths: [CHANGELOG.md, "docs/changes/*.md"]}
+    - rule: generated
+      paths: [package-lock.json]
+      run: npm install --package-lock-only
+      timeoutSeconds: 60
+"""
+    assert parse(text, "config.yaml").merge.auto_resolve == (
+        ResolveRule(rule="identical"),
+        ResolveRule(rule="union", paths=("CHANGELOG.md", "docs/changes/*.md")),
+        ResolveRule(
+            rule="generated",
+            paths=("package-lock.json",),
+            run="npm install --package-lock-only",
+            timeout_seconds=60,
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "words", "remedy"),
+    [
+        ("imports", "[0]", "must be: mapping", "Correct the value"),
+        ("{rule: imports}", "[0].rule", "`union`, `generated` or `identical`", "Correct the value"),
+        ("{rule: union}", "[0].paths", "is missing: `union` needs", "Add `paths: …`."),
+        ("{rule: union, paths: []}", "[0].paths", "is missing: `union` needs", "Add `paths: …`."),
+        ("{rule: union, paths: [a], run: b}", "[0].run", "has no place here", "Remove it."),
+        ("{rule: generated, paths: [a]}", "[0].run", "is missing: `generated`", "Add `run: …`."),
+        ("{rule: identical, paths: [a]}", "[0].paths", "has no place here", "Remove it."),
+        ("{rule: union, paths: [/a]}", "[0].paths[0]", "can never be a path", "git ls-files"),
+        ("{rule: union, path: [a]}", "[0].path", "is not a key", "autoResolve[0].paths"),
+    ],
+)
+def test_a_rule_that_cannot_work_is_refused_with_what_it_needs(
+    rule: str, path: str, words: str, remedy: str
+) -> None:
+    error = refusal(f"merge: {{autoResolve: [{rule}]}}\n")
+    assert error.path == f"merge.autoResolve{path}"
+    assert words in error.message
+    assert remedy in error.remedy
 
 
 @pytest.mark.parametrize(
@@ -339,5 +384,5 @@ def test_each_row_of_the_reference_loads_with_the_default_that_it_names() -> Non
 
 def test_the_reference_has_every_key_of_the_design() -> None:
     keys = {row.key for row in rows()}
-    assert len(keys) == len(rows()) == 38
+    assert len(keys) == len(rows()) == 42
     assert {"orchestrator.maxSendBacks", "agents.worker.allowedTools", "checks[].name"} <= keys
