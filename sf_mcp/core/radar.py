@@ -107,6 +107,8 @@ class Spot:
 
     commit: Oid
     footprint: Footprint
+    left: tuple[Oid, ...]
+    """The target's commit that it left from; several where histories cross."""
 
 
 Pair = tuple[str, str]
@@ -131,8 +133,8 @@ def of_the_pair(
     Of two that left the target at different times, one brings along what landed in between, and
     the other may conflict with that: it is told so by the target's own entry, and only there.
     """
-    if clash is None:
-        return None
+    if clash is None or pair[0].left == pair[1].left:
+        return clash
     others = {path for one in with_target if one is not None for path in one.paths}
     both = pair[0].footprint.paths & pair[1].footprint.paths
     return clash.without(others - both)

@@ -86,7 +86,7 @@ class Radar:
             return found
 
         # One that has no history in common with the target is not mergeable with anything.
-        spots = {one: Spot(c, changed_to(c, c)) for one, c in commits.items() if left[c]}
+        spots = {one: Spot(c, changed_to(c, c), left[c]) for one, c in commits.items() if left[c]}
         behind = {
             one: spot.commit
             for one, spot in spots.items()
