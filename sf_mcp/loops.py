@@ -34,6 +34,7 @@ async def run_loops(services: Services) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(_leases, services)
         group.start_soon(_train, services, news)
+        group.start_soon(_radar, services, news)
         group.start_soon(_watch_files, services, news)
         group.start_soon(_stock, services)
         group.start_soon(_thin, services)
@@ -100,6 +101,28 @@ async def _train(services: Services, news: "_News") -> None:
             await news.wait_beyond(seen, seconds)
 
 
+async def _radar(services: Services, news: "_News") -> None:
+    """Look for conflicts whenever something has happened that may have moved live work.
+
+    A worker's own commit is looked at before this, by the tool call that made it.
+    """
+    seen: object = None
+
+    def state() -> object:
+        return news.state(), services.radar.noted
+
+    def look() -> None:
+        nonlocal seen
+        seen = state()
+        services.radar.look()
+
+    while True:
+        if await _guarded(look):
+            await news.wait_beyond(seen, LONGEST_WAIT_SECONDS, state)
+        else:
+            await anyio.sleep(RETRY_SECONDS)
+
+
 async def _stock(services: Services) -> None:
     """Keep the next new task's worktree checked out ahead of it."""
     while True:
@@ -135,12 +158,14 @@ class _News:
         self._changes_of_files += 1
         self._services.notices.wake()
 
-    async def wait_beyond(self, seen: object, seconds: float) -> None:
+    async def wait_beyond(
+        self, seen: object, seconds: float, state: Callable[[], object] | None = None
+    ) -> None:
         """Wait until there is news that `seen` does not know, at most for so long."""
 
         async def look() -> bool | None:
             try:
-                return (await anyio.to_thread.run_sync(self.state)) != seen or None
+                return (await anyio.to_thread.run_sync(state or self.state)) != seen or None
             except StoneforgeError:
                 return None  # the next step will say what is wrong
 

@@ -11,7 +11,7 @@ import pytest
 from tests.known_defects import ROOT, Row, rows
 
 REQUIRED = {
-    *(1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17),
+    *(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17),
     *(20, 23, 24, 26, 28, 29, 30, 33, 36, 37, 38, 39, 40, 41),
 }
 """What the first release must not do; the other numbers come with what they are about."""

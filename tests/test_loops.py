@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import anyio
 import pytest
@@ -28,18 +29,20 @@ from tests.builders import (
 
 __all__ = ["own_home"]  # switched on by being here
 
+T = TypeVar("T")
+
 BOUND_SECONDS = 30.0
 HELD = "checks: [{name: tests, run: no-such-command, timeoutSeconds: 9}]\n" + TINY.split("\n", 1)[1]
 
 
-class Steps:
-    """The steps of a train, counted as they begin."""
+class Steps(Generic[T]):
+    """The steps of a train, or looks of the radar, counted as they begin."""
 
-    def __init__(self, step: Callable[[], bool]) -> None:
+    def __init__(self, step: Callable[[], T]) -> None:
         self._step = step
         self._begun = self._ended = 0
 
-    def take(self) -> bool:
+    def take(self) -> T:
         self._begun += 1
         try:
             return self._step()
@@ -56,7 +59,7 @@ class Steps:
 
 
 @asynccontextmanager
-async def running(project: Project) -> AsyncGenerator["Steps"]:
+async def running(project: Project) -> AsyncGenerator["Steps[bool]"]:
     """Run the loops; what is yielded counts the steps of the train so far."""
     steps = Steps(project.services.train.step)
     project.services.train.step = steps.take
@@ -75,8 +78,8 @@ async def until(holds: Callable[[], bool]) -> None:
             await anyio.sleep(0.01)
 
 
-async def at_rest(steps: Steps) -> int:
-    """Wait until the train has stepped and rests; return its steps so far."""
+async def at_rest(steps: Steps[T]) -> int:
+    """Wait until it has stepped and rests; return its steps so far."""
     await until(lambda: steps() > 0)
     seen = -1
     while steps() != seen or steps.is_under_way:
@@ -100,6 +103,34 @@ async def test_a_merge_request_lands_by_itself(tmp_path: Path) -> None:
         await until(lambda: project.request(request.id).state is MergeState.LANDED)
         await until(lambda: (project.root / "src/t1.py").exists())
         await until(lambda: not (project.layout.worktrees / "T1").exists())
+
+
+async def test_conflicts_are_looked_for_at_each_event_and_not_at_rest(tmp_path: Path) -> None:
+    project = a_project(tmp_path)
+    one = a_worker(project, a_task(project, "One"), with_worktree=True)
+    other = a_worker(project, a_task(project, "Other"), with_worktree=True)
+    radar = project.services.radar
+    looks = Steps(radar.look)
+    radar.look = looks.take
+    async with running(project):
+        await at_rest(looks)
+        one.commit({"src/app.py": "1\n"})
+        other.commit({"src/app.py": "2\n"})
+        project.services.claims.report_progress(other.caller, message="half")
+        await until(lambda: bool(radar.known().between))
+        before = await at_rest(looks)
+        one.hear()
+        other.hear()
+        assert await at_rest(looks) == before
+        write(one.cwd, {"src/new.py": "1\n"})
+        other.commit({"src/new.py": "2\n"})
+        project.services.work.turn_ended(PERSON, one.session.id)
+        await until(
+            lambda: (
+                [clash.paths for clash in radar.known().between.values()]
+                == [("src/app.py", "src/new.py")]
+            )
+        )
 
 
 async def test_what_the_person_commits_is_taken_in(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sf_mcp.service.check_runs import CheckRuns
     from sf_mcp.service.checking import Checking
     from sf_mcp.service.claims import ClaimService
+    from sf_mcp.service.conflict_warnings import ConflictWarnings
     from sf_mcp.service.conflicts import ConflictService
     from sf_mcp.service.costs import CostService
     from sf_mcp.service.dispatch import DispatchService
@@ -129,7 +130,7 @@ class Services:
         """Answers to Claude Code's hooks."""
         from sf_mcp.service.hooks import HookService
 
-        return HookService(self.workspace, self.sessions)
+        return HookService(self.workspace, self.sessions, self.conflict_warnings)
 
     @cached_property
     def notices(self) -> "Notices":
@@ -199,6 +200,13 @@ class Services:
         radar = RadarService(self.workspace, self.worktrees.forge, self.target)
         self.snapshots.on_taken.append(radar.note_snapshot)
         return radar
+
+    @cached_property
+    def conflict_warnings(self) -> "ConflictWarnings":
+        """What workers are told of conflicts."""
+        from sf_mcp.service.conflict_warnings import ConflictWarnings
+
+        return ConflictWarnings(self.workspace, self.radar)
 
     @cached_property
     def branches(self) -> "BranchService":

@@ -10,6 +10,7 @@ from sf_mcp.core.identity import Caller
 from sf_mcp.core.models import QuestionId, Role, SessionId
 from sf_mcp.core.spending import Spending, Stage, refusal_to_go_on, request_to_wrap_up
 from sf_mcp.service import answers
+from sf_mcp.service.conflict_warnings import ConflictWarnings
 from sf_mcp.service.fencing import given_up
 from sf_mcp.service.filling import ENDING_TOOLS, HANDOFF_TOOL, Fullness, fill_of
 from sf_mcp.service.sessions import SessionService
@@ -26,10 +27,16 @@ SIGNS = ("PreToolUse", "PostToolUse", "Stop")
 class HookService:
     """Use cases of hooks."""
 
-    def __init__(self, workspace: Workspace, session_service: SessionService) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        session_service: SessionService,
+        conflict_warnings: ConflictWarnings,
+    ) -> None:
         """Work on this project."""
         self._workspace = workspace
         self._sessions = session_service
+        self._conflict_warnings = conflict_warnings
 
     def answer(self, caller: Caller, event: dict[str, Any]) -> dict[str, Any]:
         """Return what Claude Code should make of the event."""
@@ -81,15 +88,19 @@ class HookService:
         return {}
 
     def _after_tool(self, caller: Caller, tool: str) -> dict[str, Any]:
-        """Ask a worker for the handoff when the time has come."""
+        """Ask a worker for the handoff when the time has come; warn it of conflicts."""
         if tool.rpartition("__")[2] in ENDING_TOOLS:
             return {}
+        words = [self._request(caller), self._conflict_warnings.take(caller)]
+        return _told("\n\n".join(filter(None, words))) if any(words) else {}
+
+    def _request(self, caller: Caller) -> str:
         if request := fill_of(self._workspace, caller).request:
-            return _told(request)
+            return request
         spending = self._spending(caller)
         if spending is not None and spending.stage >= Stage.WARNED:
-            return _told(request_to_wrap_up(spending))
-        return {}
+            return request_to_wrap_up(spending)
+        return ""
 
     def _spending(self, caller: Caller) -> Spending | None:
         """Return the budget that a worker's task is nearest to the end of; None when it is free."""

@@ -43,9 +43,10 @@ class RadarService:
         self._unread.add(task_id)
         self.noted += 1
 
-    def has_moved(self, task_id: TaskId, branch: str) -> bool:
+    def has_moved(self, task: Task) -> bool:
         """Return whether a branch is not where the newest look found it: microseconds."""
-        return self._forge.head_of(f"refs/heads/{branch}") != self._tips.get(task_id)
+        tip = self._forge.head_of(f"refs/heads/{task.branch}")
+        return tip != self._tips.get(task.id, task.base)
 
     def look(self) -> Survey:
         """Bring everything up to date and return it; next to nothing when nothing has moved.

@@ -1,7 +1,8 @@
 """The worker's server: its tools ask for the handoff when the context fills, and then insist on it.
 
 Beside each result stands the request, as `context` in what is structured and so in what the model
-reads; past the second threshold only the tools that end the work, and the look at the task, answer.
+reads, and there too what it must hear of conflicts; past the second threshold only the tools that
+end the work, and the look at the task, answer.
 """
 
 import json
@@ -13,6 +14,9 @@ from mcp_types import CallToolResult, InputRequiredResult, TextContent
 from sf_mcp.core.errors import ContextFull
 from sf_mcp.service.filling import ENDING_TOOLS, LAST_TOOLS, Fill, Fullness, fill_of
 from sf_mcp.tools.boundary import Boundary
+
+CONFLICTS_TOOL = "check_conflicts"
+"""Its own result says it all."""
 
 
 class WorkerServer(MCPServer[None]):
@@ -41,8 +45,18 @@ class WorkerServer(MCPServer[None]):
         result = await super().call_tool(name, arguments, context)
         if name in ENDING_TOOLS or not isinstance(result, CallToolResult):
             return result
-        request = self._fill().request
+        words = [self._fill().request, await self._warning(name)]
+        request = "\n\n".join(filter(None, words))
         return _with_request(result, request) if request else result
+
+    async def _warning(self, tool: str) -> str:
+        """Return what the session must hear of conflicts, unless the result has just told it."""
+        warnings, caller = self._boundary.services.conflict_warnings, Boundary.identity()
+        with Boundary.translated():
+            if not warnings.are_due(caller):
+                return ""
+        told = await self._boundary.ask(lambda: warnings.take(caller), slow=True)
+        return "" if tool == CONFLICTS_TOOL else told
 
     def _fill(self) -> Fill:
         # One row, read without waiting for any writer: cheaper than the way to a thread.
