@@ -36,6 +36,9 @@ WORKER_TOOLS = ("Bash", "Read", "Edit(./**)", "Write(./**)", "NotebookEdit(./**)
 READING_TOOLS = ("Read(./**)", "Grep(./**)", "Glob(./**)")
 """For a reviewing steward and a headless director: nothing that writes or runs, nothing outside."""
 
+RESOLVING_TOOLS = (*READING_TOOLS, "Edit(./**)", "Write(./**)")
+"""For a steward that resolves a conflict: it edits files where the merge is, and runs nothing."""
+
 DEFAULT_TOOLS: Mapping[Role, tuple[str, ...]] = {
     Role.WORKER: WORKER_TOOLS,
     Role.STEWARD: READING_TOOLS,

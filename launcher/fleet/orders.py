@@ -44,6 +44,8 @@ class Order:
     message: str
     """The first user message."""
     environment: Mapping[str, str] = field(repr=False)
+    may_edit: bool
+    """It changes files where it works: a worker, or a steward that resolves a conflict."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +91,7 @@ def order(value: Any) -> Order:
         cwd=Path(value["cwd"]),
         message=value["message"],
         environment=value["environment"],
+        may_edit=bool(value["may_edit"]),
     )
 
 

@@ -4,7 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.core.command_line import HeadlessSession, headless_command, session_environment
+from launcher.core.command_line import (
+    RESOLVING_TOOLS,
+    HeadlessSession,
+    headless_command,
+    session_environment,
+)
 from launcher.core.ends import End
 from launcher.fleet.child import Child
 from launcher.fleet.family import SESSION_VARIABLE
@@ -82,9 +87,16 @@ def _command(order: Order, around: Surroundings) -> tuple[str, ...]:
             hook_url=f"{address.url}/hooks",
             worktree=str(order.cwd),
             prompt_file=str(write_prompt(around.layout, order.role)),
-            allowed_tools=worker.allowed_tools if order.role is Role.WORKER else (),
+            allowed_tools=_allowed_tools(order, worker.allowed_tools),
         )
     )
+
+
+def _allowed_tools(order: Order, of_workers: tuple[str, ...]) -> tuple[str, ...]:
+    """Return Claude Code's own tools for the session; none named: those of its role."""
+    if order.role is Role.WORKER:
+        return of_workers
+    return RESOLVING_TOOLS if order.role is Role.STEWARD and order.may_edit else ()
 
 
 def _environment(order: Order, around: Surroundings) -> dict[str, str]:

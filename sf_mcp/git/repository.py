@@ -31,6 +31,7 @@ from sf_mcp.git.objects import Objects, Unanswered
 
 NO_OBJECT = Oid("0" * 40)
 KEPT = "refs/stoneforge/kept"
+LOG_FORMAT = "--format=%H%x1f%ct%x1f%an <%ae>%x1f%s"
 HALF_ADDED = "bad object worktrees/"
 """What git says of a worktree whose `git worktree add` was killed."""
 LOCK_WAIT_SECONDS = FRESH_SECONDS + 3.0
@@ -317,16 +318,31 @@ class Repository:
             "-z",
             "--no-color",
             f"--max-count={limit}",
-            "--format=%H%x1f%ct%x1f%an <%ae>%x1f%s",
+            LOG_FORMAT,
             "--end-of-options",
             f"{base}..{commit}" if base else commit,
         )
-        entries: list[LogEntry] = []
-        for line in filter(None, readable(listed.stdout).split("\0")):
-            oid, seconds, author, subject = line.split("\x1f", 3)
-            at = datetime.fromtimestamp(int(seconds), UTC)
-            entries.append(LogEntry(commit=Oid(oid), subject=subject, author=author, at=at))
-        return tuple(entries)
+        return _log_entries(listed)
+
+    def first_parents_between(
+        self, base: str, commit: str, *, paths: Sequence[str], limit: int
+    ) -> tuple[LogEntry, ...]:
+        """Return the steps from `base` to `commit` that change one of these paths, newest first.
+
+        A merge is one step: what it changes against its first parent. `paths` are literal.
+        """
+        listed = self.run(
+            "log",
+            "-z",
+            "--no-color",
+            "--first-parent",
+            f"--max-count={limit}",
+            LOG_FORMAT,
+            f"{base}..{commit}",
+            "--",
+            *paths,
+        )
+        return _log_entries(listed)
 
     def fetch_from(self, source: str | Path, refspec: str, *, timeout_seconds: float = 300) -> None:
         """Bring commits in from a path or URL, which is not stored.
@@ -379,3 +395,12 @@ class Repository:
                 f"There is no commit {name} in {self.git_dir}.", remedy="Name one that is there."
             )
         return found
+
+
+def _log_entries(listed: Result) -> tuple[LogEntry, ...]:
+    entries: list[LogEntry] = []
+    for line in filter(None, readable(listed.stdout).split("\0")):
+        oid, seconds, author, subject = line.split("\x1f", 3)
+        at = datetime.fromtimestamp(int(seconds), UTC)
+        entries.append(LogEntry(commit=Oid(oid), subject=subject, author=author, at=at))
+    return tuple(entries)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sf_mcp.service.questions import QuestionService
     from sf_mcp.service.radar import RadarService
     from sf_mcp.service.requests import RequestService
+    from sf_mcp.service.resolutions import ResolutionService
     from sf_mcp.service.sessions import SessionService
     from sf_mcp.service.snapshots import SnapshotService
     from sf_mcp.service.target import TargetService
@@ -174,7 +175,7 @@ class Services:
             self.target,
             self.claims,
             self.sessions,
-            self.requests,
+            self.conflicts,
             self.snapshots,
         )
 
@@ -190,7 +191,16 @@ class Services:
         """Conflicts that a steward resolves."""
         from sf_mcp.service.conflicts import ConflictService
 
-        return ConflictService(self.workspace, self.worktrees)
+        return ConflictService(
+            self.workspace, self.worktrees, self.target, self.requests, self.snapshots
+        )
+
+    @cached_property
+    def resolutions(self) -> "ResolutionService":
+        """What stewards make of conflicts."""
+        from sf_mcp.service.resolutions import ResolutionService
+
+        return ResolutionService(self.workspace, self.worktrees.forge, self.target, self.conflicts)
 
     @cached_property
     def radar(self) -> "RadarService":

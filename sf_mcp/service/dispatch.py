@@ -1,8 +1,8 @@
 """Dispatch: which session is started next, for what. The lease is granted before any process is.
 
-Order: an answered session goes on before anything new; then reviews, since finished work waits for
-them; then questions; then the ready set. A task whose worktree cannot be made, or whose last
-attempt failed a moment ago, never holds up the tasks behind it.
+Order: an answered session goes on before anything new; then conflicts, and then reviews, since
+finished work waits for them; then questions; then the ready set. A task whose worktree cannot be
+made, or whose last attempt failed a moment ago, never holds up the tasks behind it.
 """
 
 import logging
@@ -29,6 +29,7 @@ from sf_mcp.core.states import QuestionState, SessionState
 from sf_mcp.service import answers, opening
 from sf_mcp.service.budgets import may_go_on
 from sf_mcp.service.claims import ClaimService, grant_lease
+from sf_mcp.service.conflict_state import for_stewards
 from sf_mcp.service.limits import held_reason
 from sf_mcp.service.pauses import goes_on, paused_reason
 from sf_mcp.service.requests import RequestService
@@ -56,6 +57,8 @@ class WorkOrder:
     """The first user message."""
     environment: dict[str, str]
     """Git's identity and restrictions for the session's process."""
+    may_edit: bool
+    """It is to change files where it works, whatever its role does elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ class Place:
     environment: dict[str, str]
     standing: str = ""
     """How far its work is, for a session that has been there before."""
+    may_edit: bool = False
+    """A steward resolves a conflict here."""
 
 
 PlaceMaker = Callable[[Session], Place]
@@ -119,6 +124,7 @@ class DispatchService:
                 cwd=place.cwd,
                 message=f"{message}\n{place.standing}\nGo on." if is_resume else message,
                 environment=place.environment,
+                may_edit=place.may_edit or session.role is Role.WORKER,
             )
 
     def _choose(self, caller: Caller) -> tuple[Session, str, str, bool] | None:
@@ -138,6 +144,11 @@ class DispatchService:
                 return resumed
             stewards = sum(session.role is Role.STEWARD for session in alive)
             if stewards < settings.agents.steward.count:
+                for conflict, request in for_stewards(tx):
+                    if leases.live_on(tx.db, request.id) or not may_start(tx, request.id):
+                        continue
+                    message = opening.of_conflict(request, conflict)
+                    return self._start(tx, Role.STEWARD, request.id, message)
                 for request in self._reviewable(tx):
                     if leases.live_on(tx.db, request.id) or not may_start(tx, request.id):
                         continue
@@ -161,6 +172,7 @@ class DispatchService:
     def _has_work(self, tx: Transaction) -> bool:
         return bool(
             tx.graph.ready(limit=1)
+            or for_stewards(tx)
             or self._reviewable(tx)
             or questions.in_state(tx.db, QuestionState.OPEN)
         )

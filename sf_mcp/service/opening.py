@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from sf_mcp.core.models import MergeRequest, Question, Task
+from sf_mcp.core.models import Conflict, MergeRequest, Question, Task
 from sf_mcp.core.similarity import most_similar
 from sf_mcp.core.text import one_line
 from sf_mcp.service import answers
+from sf_mcp.service.conflict_state import named
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.store import plans, questions, tasks
 
@@ -32,6 +33,16 @@ def of_review(request: MergeRequest) -> str:
     return (
         f"Review merge request {request.id} of task {request.task_id}: {request.summary}\n\n"
         "Call claim_review for the intent, the diff and the check results."
+    )
+
+
+def of_conflict(request: MergeRequest, conflict: Conflict) -> str:
+    """Return the first message of a steward that resolves."""
+    return (
+        f"Merge request {request.id} of task {request.task_id} conflicts with the target in "
+        f"{named(conflict.paths)}: {request.summary}\n\nYour directory has the merge under way. "
+        "Call claim_conflict for both intents and diffs, edit the files, then call "
+        "submit_resolution."
     )
 
 

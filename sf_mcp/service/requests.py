@@ -19,12 +19,13 @@ from sf_mcp.core.models import (
 from sf_mcp.core.states import MergeEvent, MergeState, TaskEvent
 from sf_mcp.core.text import checked_text, one_line
 from sf_mcp.service.claims import give_up, require_lease, session_of
-from sf_mcp.service.conflict_state import is_open
+from sf_mcp.service.conflict_state import attempt_failed, is_open
 from sf_mcp.service.endings import end_review, withdraw
 from sf_mcp.service.merge_status import is_reviewed, merge_status
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
-from sf_mcp.store import landings, merge_requests, questions, tasks
+from sf_mcp.store import conflicts, landings, merge_requests, questions, tasks
+from sf_mcp.store.conflicts import ESCALATED
 from sf_mcp.store.merge_requests import MERGE_REQUESTS, REPAIR_NOTES, REVIEWS
 from sf_mcp.store.rows import number_of
 
@@ -153,7 +154,9 @@ class RequestService:
         caller.require(Role.STEWARD, to="review")
         with self._workspace.write(caller) as tx:
             lease = require_lease(tx, caller)
-            return self._view(tx, merge_requests.get(tx.db, lease.subject))
+            request = merge_requests.get(tx.db, lease.subject)
+            _refuse_in_conflict(tx, request, "claim_conflict")
+            return self._view(tx, request)
 
     def approve_merge(
         self, caller: Caller, merge_request: str = "", *, commit: str = "", reason: str = ""
@@ -216,6 +219,9 @@ class RequestService:
             if caller.role is Role.STEWARD:
                 lease = require_lease(tx, caller)
                 tx.end_lease(lease, EndKind.DONE, "approved" if approved else "sent back")
+            elif approved and is_open(tx, request):
+                # The person's word to a steward: it is started once more, and told.
+                request = tx.edit_merge_request(request, is_escalated=False)
             if not approved:
                 request = self.return_to_worker(
                     tx, request, f"{caller.name} asks for changes", text
@@ -231,18 +237,27 @@ class RequestService:
                 f"You review {lease.subject}, not {merge_request}.",
                 remedy=f"Decide on {lease.subject}.",
             )
-        return merge_requests.get(tx.db, lease.subject)
+        request = merge_requests.get(tx.db, lease.subject)
+        _refuse_in_conflict(tx, request, "submit_resolution, or escalate")
+        return request
 
     def escalate_review(self, caller: Caller, *, note: str) -> MergeRequest:
-        """Leave the merge request to the person, with what was found."""
+        """Leave the merge request to the person, with what was found.
+
+        One in conflict goes back to a worker instead, when this is not the first failure at it.
+        """
         caller.require(Role.STEWARD, to="escalate reviews")
         text = checked_text(note, "note", limit=SUMMARY_LIMIT)
         with self._workspace.write(caller) as tx:
             lease = require_lease(tx, caller)
             request = merge_requests.get(tx.db, lease.subject)
+            tx.end_lease(lease, EndKind.DONE, ESCALATED)
+            if (conflict := conflicts.live_of(tx.db, request.id)) is not None:
+                words = f"{caller.name} left it to the person: {text}"
+                if attempt_failed(tx, conflict, words, self.return_to_worker):
+                    return merge_requests.get(tx.db, request.id)
             if request.state is MergeState.OPEN:
                 request = tx.edit_merge_request(request, is_escalated=True)
-            tx.end_lease(lease, EndKind.DONE, "escalated")
             tx.event("review_escalated", request.id, note=text, by=session_of(caller))
             return request
 
@@ -268,6 +283,14 @@ class RequestService:
         if times >= self._workspace.settings.orchestrator.max_send_backs:
             give_up(tx, task, f"sent back {times} times; the last: {reason}")
         return request
+
+
+def _refuse_in_conflict(tx: Transaction, request: MergeRequest, tools: str) -> None:
+    if is_open(tx, request):
+        raise InvalidInput(
+            f"{request.id} is in conflict with the target: it is to be resolved, not reviewed.",
+            remedy=f"Call {tools}.",
+        )
 
 
 def _found(tx: Transaction, id_or_task: str) -> MergeRequest:

@@ -7,11 +7,13 @@ from sf_mcp.core.interrupted import Trace
 from sf_mcp.core.models import EndKind, Lease, Role, Session, Task, TaskId
 from sf_mcp.core.states import SessionEvent, SessionState, TaskEvent, TaskState
 from sf_mcp.service.claims import ClaimService
+from sf_mcp.service.conflict_state import attempt_failed
 from sf_mcp.service.lease_watch import LEASE_EXPIRED
+from sf_mcp.service.requests import RequestService
 from sf_mcp.service.starting import MOST_STARTS, has_started_too_often
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
-from sf_mcp.store import calls, leases, questions, tasks
+from sf_mcp.store import calls, conflicts, leases, questions, tasks
 from sf_mcp.store.merge_requests import MERGE_REQUESTS
 
 MOST_CALLS = 20
@@ -25,6 +27,7 @@ class Settling:
         """Work on this project."""
         self._workspace = workspace
         self._claims = claims
+        self._requests = RequestService(workspace)
 
     def settle(
         self, tx: Transaction, session: Session, kind: EndKind, detail: str, trace: Trace
@@ -37,7 +40,11 @@ class Settling:
         if session.role is not Role.WORKER:
             if lease is not None:
                 tx.end_lease(lease, kind, detail)
-                self._leave_to_person(tx, lease.subject)
+                if (conflict := conflicts.live_of(tx.db, lease.subject)) is None:
+                    self._leave_to_person(tx, lease.subject)
+                elif kind in conflicts.FAILED or has_started_too_often(tx, lease.subject):
+                    words = f"{session.name} ended without a resolution ({kind}): {detail}"
+                    attempt_failed(tx, conflict, words, self._requests.return_to_worker)
             return SessionEvent.EXIT
         if lease is not None and (
             kind is EndKind.PARKED or _rests_on_question(tx, session, lease, kind, trace)

@@ -8,10 +8,15 @@ from sf_mcp.core.models import EndKind, Lease, Role, Session, TaskId
 from sf_mcp.core.states import QuestionState
 from sf_mcp.service import answers
 from sf_mcp.service.transaction import Transaction
-from sf_mcp.store import leases, questions
+from sf_mcp.store import conflicts, leases, questions
 
 MOST_NUDGES = 2
 """How often a session that ends its turn without an outcome is told what is missing."""
+
+NOT_RESOLVED = (
+    "The conflict of {} is not resolved yet. Edit the files, then call submit_resolution; or "
+    "escalate, saying what only the person can decide."
+)
 
 
 class NextStep(StrEnum):
@@ -60,6 +65,8 @@ def verdict_on(tx: Transaction, session: Session) -> TurnVerdict:
             return TurnVerdict(step=NextStep.FINISH)
     if session.nudges >= MOST_NUDGES:
         return TurnVerdict(step=NextStep.FAIL, end=EndKind.NO_OUTCOME)
+    if conflicts.live_of(tx.db, lease.subject) is not None:
+        return TurnVerdict(step=NextStep.CONTINUE, message=NOT_RESOLVED.format(lease.subject))
     return TurnVerdict(step=NextStep.CONTINUE, message=_missing(session, lease))
 
 

@@ -20,6 +20,7 @@ from sf_mcp.core.leases import is_over
 from sf_mcp.core.models import (
     EndKind,
     Lease,
+    MergeRequestId,
     Oid,
     Role,
     Session,
@@ -34,15 +35,24 @@ from sf_mcp.git.worktrees import Worktree, Worktrees
 from sf_mcp.service.branch_state import BranchState, branch_state, standing_of
 from sf_mcp.service.budgets import spent_by
 from sf_mcp.service.claims import Brief, ClaimService
+from sf_mcp.service.conflicts import ConflictService
 from sf_mcp.service.dispatch import Place
 from sf_mcp.service.handing_off import criteria_met, in_its_place
-from sf_mcp.service.requests import RequestService
 from sf_mcp.service.sessions import NO_TRACE, SessionService, has_spoken
 from sf_mcp.service.snapshots import SnapshotService
 from sf_mcp.service.target import TargetService
 from sf_mcp.service.turns import TurnVerdict
 from sf_mcp.service.workspace import Workspace
-from sf_mcp.store import handoffs, late_work, leases, merge_requests, questions, sessions, tasks
+from sf_mcp.store import (
+    conflicts,
+    handoffs,
+    late_work,
+    leases,
+    merge_requests,
+    questions,
+    sessions,
+    tasks,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +90,7 @@ class WorkService:
         target: TargetService,
         claims: ClaimService,
         session_service: SessionService,
-        requests: RequestService,
+        conflicts: ConflictService,
         snapshots: SnapshotService,
     ) -> None:
         """Work on this project."""
@@ -90,7 +100,7 @@ class WorkService:
         self._target = target
         self._claims = claims
         self._sessions = session_service
-        self._requests = requests
+        self._conflicts = conflicts
         self._snapshots = snapshots
 
     # -- places ------------------------------------------------------------------------------------
@@ -102,7 +112,7 @@ class WorkService:
             GitRefused: git cannot make it.
             ConfigInvalid: nobody ever told git who they are.
         """
-        standing = ""
+        standing, may_edit = "", False
         match session.role:
             case Role.WORKER:
                 with self._workspace.read() as tx:
@@ -114,11 +124,15 @@ class WorkService:
             case Role.STEWARD:
                 with self._workspace.read() as tx:
                     request = merge_requests.get(tx.db, session.subject)
-                path = self._worktrees.detached(f"review-{session.name}", request.commit)
+                resolving = self._conflicts.prepare(request.id)
+                may_edit = resolving is not None
+                path = resolving or self._worktrees.detached(
+                    f"review-{session.name}", request.commit
+                )
             case _:
                 path = self._worktrees.detached(session.name, self._commit_asked_about(session))
         environment = session_git_environment(self._identity(), path)
-        return Place(cwd=str(path), environment=environment, standing=standing)
+        return Place(cwd=str(path), environment=environment, standing=standing, may_edit=may_edit)
 
     def _commit_asked_about(self, session: Session) -> Oid:
         """Return what a director reads: the asking worker's commits, else the target."""
@@ -310,6 +324,12 @@ class WorkService:
             session = sessions.get(tx.db, session_id)
         if session.role is Role.WORKER:
             self._snapshots.try_to_take(TaskId(session.subject), reason, session.id)
+        elif session.role is Role.STEWARD:
+            request_id = MergeRequestId(session.subject)
+            with self._workspace.read() as tx:
+                is_resolving = conflicts.live_of(tx.db, request_id) is not None
+            if is_resolving:
+                self._conflicts.keep_files(request_id, reason, session.id)
 
     def snapshot_expired(self, expired: Sequence[Lease]) -> None:
         """Keep what sessions that were given up left uncommitted."""
@@ -341,7 +361,8 @@ class WorkService:
                 )
 
     def tidy_ended(self) -> None:
-        """Remove the worktrees of tasks that have ended; what was not committed is kept."""
+        """Remove the worktrees of tasks and conflicts that have ended; a snapshot has the rest."""
+        self._conflicts.tidy()
         for task_id in self._worktrees.occupied():
             with self._workspace.read() as tx:
                 task = tasks.TASKS.get(tx.db, task_id)

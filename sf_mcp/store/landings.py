@@ -58,6 +58,14 @@ def brought(db: sqlite3.Connection, number: int) -> dict[MergeRequestId, Oid]:
     return {MergeRequestId(row[0]): Oid(row[1]) for row in rows}
 
 
+def landed_as(db: sqlite3.Connection, commit: Oid) -> MergeRequestId | None:
+    """Return the merge request that this commit of the target brought, if it is one's."""
+    row = db.execute(
+        'SELECT merge_request_id FROM landing_requests WHERE "commit" = ?', (commit,)
+    ).fetchone()
+    return MergeRequestId(row[0]) if row else None
+
+
 def finish(db: sqlite3.Connection, number: int, state: LandingState, at: datetime) -> None:
     """Record what became of an intended move."""
     db.execute(

@@ -1,11 +1,14 @@
-"""The steward's tools: one merge request, read, then approved, sent back or left to the person."""
+"""The steward's tools: one merge request to review, or one conflict of it to resolve."""
 
 from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context, MCPServer
 from pydantic import Field
 
+from sf_mcp.core.accounting import Decided, Dropped
+from sf_mcp.service.resolutions import Resolution
 from sf_mcp.tools.boundary import Boundary
+from sf_mcp.tools.conflict_brief import ConflictBrief, DecidedPath, DroppedLines
 from sf_mcp.tools.fitting import fitted
 from sf_mcp.tools.results import Done, ReviewBrief
 from sf_mcp.tools.shared import CHANGES
@@ -86,15 +89,77 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
         return await boundary.change(context, "send_back", Done, record, request={"reason": reason})
 
     @server.tool(annotations=CHANGES)
+    async def claim_conflict(
+        start: Annotated[int, Field(description="`next_start` of the page before.")] = 0,
+    ) -> ConflictBrief:
+        """The merge that you resolve: both intents, the places in conflict, both diffs, by page."""
+        caller = boundary.caller()
+
+        def claim() -> ConflictBrief:
+            view = services.resolutions.claimed_conflict(caller, start, room=DIFF_ROOM)
+            return ConflictBrief.of(view, services.target.branch)
+
+        return await boundary.ask(claim, slow=True)
+
+    @server.tool(annotations=CHANGES)
+    async def submit_resolution(
+        context: Context[Any],
+        summary: Annotated[str, Field(description="How both intents are met.")],
+        dropped: Annotated[
+            list[DroppedLines] | None,
+            Field(description="What a side added or removed that the files do not have so."),
+        ] = None,
+        decided: Annotated[
+            list[DecidedPath] | None,
+            Field(description="Paths without lines, deleted ones, and others that you changed."),
+        ] = None,
+    ) -> Done:
+        """Hand back the merge as your files have it; refused with each line not accounted for."""
+        caller = boundary.caller()
+        lines, paths = dropped or [], decided or []
+
+        def prepare() -> Resolution:
+            return services.resolutions.checked(
+                caller,
+                summary=summary,
+                dropped=[
+                    Dropped(path=one.path, lines=tuple(one.lines), reason=one.reason)
+                    for one in lines
+                ],
+                decided=[(Decided(path=one.path, reason=one.reason), one.take) for one in paths],
+            )
+
+        def record(prepared: Resolution) -> Done:
+            request = services.resolutions.accept(caller, prepared)
+            return Done(outcome=f"The conflict of {request.id} is resolved.", next_step=END_TURN)
+
+        done = await boundary.change(
+            context,
+            "submit_resolution",
+            Done,
+            record,
+            prepare=prepare,
+            request={
+                "summary": summary,
+                "dropped": [one.model_dump() for one in lines],
+                "decided": [one.model_dump(mode="json") for one in paths],
+            },
+        )
+        # Of a call that comes again too: the branch may not have moved yet.
+        await boundary.ask(services.conflicts.settle, slow=True)
+        return done
+
+    @server.tool(annotations=CHANGES)
     async def escalate(
         context: Context[Any],
         note: Annotated[str, Field(description="What only the person can decide, and why.")],
     ) -> Done:
-        """Leave the merge request to the person, with what you found."""
+        """Leave the merge request, or its conflict, to the person, with what you found."""
         caller = boundary.caller()
 
         def record(_: Any) -> Done:
             request = services.requests.escalate_review(caller, note=note)
-            return Done(outcome=f"{request.id} waits for the person.", next_step=END_TURN)
+            waits = "waits for the person" if request.is_escalated else "goes back to a worker"
+            return Done(outcome=f"{request.id} {waits}.", next_step=END_TURN)
 
         return await boundary.change(context, "escalate", Done, record, request={"note": note})

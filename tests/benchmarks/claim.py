@@ -82,7 +82,7 @@ class ServicesWithoutWorktrees(Services):
             self.target,
             self.claims,
             self.sessions,
-            self.requests,
+            self.conflicts,
             self.snapshots,
         )
 

@@ -27,11 +27,13 @@ from tests.launcher.client_harness import client_binary
 
 EVERYONES = {"get_task", "list_tasks", "why"}
 TOOLS_OF = {
-    # Design section 5, without `claim_conflict` and `submit_resolution` (a later issue).
+    # Design section 5.
     Role.WORKER: EVERYONES
     | {"claim_task", "report_progress", "write_handoff", "ask_director", "check_conflicts"}
     | {"run_checks", "request_merge", "release_task", "propose_task"},
-    Role.STEWARD: EVERYONES | {"claim_review", "approve_merge", "send_back", "escalate"},
+    Role.STEWARD: EVERYONES
+    | {"claim_review", "approve_merge", "send_back", "escalate"}
+    | {"claim_conflict", "submit_resolution"},
     Role.DIRECTOR: EVERYONES
     | {"create_plan", "add_tasks", "update_task", "set_dependencies", "activate_plan"}
     | {"cancel_plan", "cancel_task", "retry_task", "list_questions", "answer_question"}

@@ -22,7 +22,8 @@ CHARACTERS_PER_TOKEN = 3.5
 KEY_TOOLS = {
     Role.WORKER: {"claim_task", "run_checks", "request_merge", "write_handoff", "ask_director"}
     | {"release_task", "propose_task", "report_progress", "check_conflicts"},
-    Role.STEWARD: {"claim_review", "approve_merge", "send_back", "escalate"},
+    Role.STEWARD: {"claim_review", "approve_merge", "send_back", "escalate"}
+    | {"claim_conflict", "submit_resolution"},
     Role.DIRECTOR: {"create_plan", "answer_question", "escalate", "retry_task", "list_questions"}
     | {"add_tasks", "update_task", "set_dependencies", "fleet_status", "why"},
 }
@@ -30,6 +31,8 @@ KEY_TOOLS = {
 NO_TOOLS = {"description", "paths", "depends_on", "accept", "draft", "acceptance"} | {
     "next_start",
     "no_changes_reason",
+    "dropped",
+    "decided",
 }
 """Parameters that the prompts name; a test below keeps them apart from the tools."""
 

@@ -42,6 +42,9 @@ STEWARD: Mapping[str, Mapping[str, Any]] = {
     "requests.approve_merge": {},
     "requests.send_back": {"reason": "no"},
     "requests.escalate_review": {"note": "n"},
+    "resolutions.claimed_conflict": {"room": 1000},
+    "resolutions.checked": {"summary": "s", "dropped": (), "decided": ()},
+    "resolutions.accept": {"resolution": None},
 }
 DIRECTOR: Mapping[str, Mapping[str, Any]] = {
     "plans.create_plan": {"title": "another"},
@@ -60,7 +63,16 @@ DIRECTOR: Mapping[str, Mapping[str, Any]] = {
 }
 OF_ROLE = {Role.WORKER: WORKER, Role.STEWARD: STEWARD, Role.DIRECTOR: DIRECTOR}
 
-SERVICES = ("claims", "work", "branches", "questions", "requests", "plans", "fleet")
+SERVICES = (
+    "claims",
+    "work",
+    "branches",
+    "questions",
+    "requests",
+    "resolutions",
+    "plans",
+    "fleet",
+)
 """What tools call."""
 UNCHECKED = {
     "branches.show_changes": "looks",

@@ -12,6 +12,7 @@ from sf_mcp.core.errors import StorageFailed
 from sf_mcp.core.models import LandingKind, LandingState, Role
 from sf_mcp.core.states import (
     LIVE_SESSIONS,
+    ConflictState,
     MergeState,
     PlanState,
     QuestionState,
@@ -20,7 +21,7 @@ from sf_mcp.core.states import (
 )
 from sf_mcp.store import landings
 from sf_mcp.store.database import Connection, Database
-from sf_mcp.store.schema import TABLES
+from sf_mcp.store.schema import TABLES, TRAIN
 
 AT = "2026-03-01T12:00:00.000000+00:00"
 
@@ -129,6 +130,22 @@ def brings(db: Connection, landing: int, merge_request: str) -> None:
         merge_request_id=merge_request,
         commit="c",
     )
+
+
+def a_conflict(db: Connection, state: str, **columns: Any) -> None:
+    given: dict[str, Any] = {
+        "merge_request_id": "M1",
+        "state": state,
+        "commit": "c",
+        "target": "t",
+        "paths": "[]",
+        "messages": "[]",
+        "hunks": "",
+        "reason": "",
+        "note": "",
+        "created_at": AT,
+    }
+    insert(db, "conflicts", **(given | columns))
 
 
 def an_open_question(db: Connection, number: int, task: str) -> None:
@@ -299,6 +316,27 @@ def words_in_the_schema() -> dict[tuple[str, str], set[str]]:
 def test_the_words_that_the_database_accepts_are_those_of_the_enums() -> None:
     expected = {place: {word.value for word in enum} for place, enum in CHECKED_WORDS.items()}
     assert words_in_the_schema() == expected
+
+
+def test_a_merge_request_has_one_conflict_at_a_time(database: Database) -> None:
+    with database.write() as db:
+        a_merge_request(db, 1, "T1", "open")
+        a_conflict(db, "rejected", ended_at=AT)
+        a_conflict(db, "open")
+    with pytest.raises(StorageFailed, match="UNIQUE"), database.write() as db:
+        a_conflict(db, "resolving")
+
+
+def test_a_conflict_is_over_when_it_says_so(database: Database) -> None:
+    with database.write() as db:
+        a_merge_request(db, 1, "T1", "open")
+    with pytest.raises(StorageFailed, match="CHECK"), database.write() as db:
+        a_conflict(db, "resolved")
+
+
+def test_the_states_that_the_database_accepts_of_conflicts_are_those_of_the_machine() -> None:
+    (words,) = re.findall(r"CHECK \(state IN \(('open', 'resolving'.*?)\)\),", TRAIN, re.DOTALL)
+    assert set(re.findall(r"'(\w+)'", words)) == {state.value for state in ConflictState}
 
 
 def test_the_index_of_live_names_lists_the_live_states_and_parked() -> None:

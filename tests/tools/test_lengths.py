@@ -21,6 +21,7 @@ from tests.builders import (
     a_worker,
     some_tasks,
 )
+from tests.service.builders_conflicts import found, move_target
 from tests.web.builders_server import Tools, answer, in_memory
 
 pytestmark = pytest.mark.anyio
@@ -209,6 +210,28 @@ async def test_a_review_of_huge_work_is_short_and_says_where_the_rest_is(tmp_pat
         assert f"get_task('{task}')" in page["note"]
         for _ in range(2):
             page = await _short(client, "claim_review", start=page["next_start"])
+
+
+async def test_a_conflict_of_huge_work_is_short_and_says_where_the_rest_is(
+    tmp_path: Path,
+) -> None:
+    project = a_project(tmp_path, config="checks: []\n")
+    (task,) = some_tasks(
+        project,
+        TaskDraft(title=_of(500, "title "), description='"\n' * 50_000, acceptance=["is so"] * 50),
+    )
+    names = [f"src/{'long' * 20}/{number}.py" for number in range(120)]
+    request = a_merge_request(project, task, dict.fromkeys(names, '"\\\t"\n' * 200))
+    move_target(project, dict.fromkeys(names, "theirs\n"))
+    assert found(project, request)
+    steward = a_steward(project, request)
+    async with in_memory(project, steward.caller) as client:
+        page = await _short(client, "claim_conflict")
+        assert page["worktree"] == str(steward.cwd)
+        assert page["next_step"].startswith("Edit the files")
+        assert "get_task" in page["note"]
+        for _ in range(2):
+            page = await _short(client, "claim_conflict", start=page["next_start"])
 
 
 async def test_a_long_check_log_is_cut_to_its_end(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from sf_mcp.core.models import EndKind, MergeRequest, Role
-from sf_mcp.core.states import MergeState, TaskState
+from sf_mcp.core.states import ConflictState, MergeState, TaskState
 from sf_mcp.service.drafts import TaskDraft
+from sf_mcp.tools.fitting import RESULT_CHARACTERS
 from tests.builders import (
     Project,
     a_merge_request,
@@ -16,7 +17,9 @@ from tests.builders import (
     a_task,
     a_worker,
     some_tasks,
+    write,
 )
+from tests.service.builders_conflicts import a_conflict, move_target, states
 from tests.web.builders_server import (
     ERAS,
     Served,
@@ -187,3 +190,90 @@ async def test_a_review_of_nothing_to_merge_shows_the_reason(project: Project) -
     steward.end()
     project.run_train()
     assert project.task(request.task_id).state is TaskState.CLOSED
+
+
+# -- conflicts -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_a_steward_resolves_a_conflict_and_the_work_lands(server: Served, mode: str) -> None:
+    project = server.project
+    name = f"src/{mode}-both.py"
+    move_target(project, {name: "one\ntwo\nthree\n"})
+    request = a_conflict(project, {name: "one\nmine\nthree\n"}, {name: "one\ntheirs\nthree\n"})
+    steward = a_steward(project, request)
+    async with over_http(server, Role.STEWARD, steward.token, mode) as client:
+        tools = Tools(client)
+        brief = await tools("claim_conflict", use_id="c1")
+        assert (brief["merge_request"], brief["task"]) == (request.id, request.task_id)
+        assert (brief["paths"], brief["target"]) == ([name], "main")
+        assert Path(brief["worktree"]) == steward.cwd
+        assert f"{name}:2\n<<<<<<<" in brief["text"]
+        assert [side["title"] for side in brief["others"]] == ["theirs"]
+
+        write(steward.cwd, {name: "one\nmine\nthree\n"})
+        words = await tools.refused("submit_resolution", use_id="c2", summary="Mine is better.")
+        assert "[unresolved] 1 lines or paths are not accounted for:" in words
+        assert f"{name}:2 added by main, missing from the result: theirs" in words
+        assert "or list it in `dropped`: the path, the exact text, a reason." in words
+
+        given = {
+            "summary": "Mine says what theirs said.",
+            "dropped": [{"path": name, "lines": ["theirs"], "reason": "mine says it"}],
+        }
+        done = await tools("submit_resolution", use_id="c3", **given)
+        assert done == {
+            "outcome": f"The conflict of {request.id} is resolved.",
+            "next_step": DECIDE,
+        }
+        assert await tools("submit_resolution", use_id="c3", **given) == done
+        words = await tools.refused("submit_resolution", use_id="c4", summary="Again.")
+        assert "[stale_lease]" in words
+    steward.end()
+    assert project.request(request.id).commit != request.commit
+    project.run_train()
+    reviewer = a_steward(project, request)
+    async with over_http(server, Role.STEWARD, reviewer.token, mode) as client:
+        await Tools(client)("approve_merge", reason="Yes.")
+    reviewer.end()
+    project.run_train()
+    assert project.request(request.id).state is MergeState.LANDED
+
+
+async def test_a_path_is_decided_through_the_tool(project: Project) -> None:
+    request = a_conflict(project, {"src/app.py": "one\nmine\nthree\n"}, {"src/app.py": None})
+    steward = a_steward(project, request)
+    async with in_memory(project, steward.caller) as client:
+        tools = Tools(client)
+        words = await tools.refused("submit_resolution", summary="Gone.")
+        assert "src/app.py: changed by one side, deleted by the other" in words
+        await tools(
+            "submit_resolution",
+            summary="Gone.",
+            decided=[{"path": "src/app.py", "take": "deleted", "reason": "nobody calls it"}],
+        )
+    assert states(project, request) == [ConflictState.RESOLVED]
+
+
+async def test_a_long_list_of_what_is_missing_is_cut_and_counted(project: Project) -> None:
+    mine = "".join(f"mine {number} {'x' * 300}\n" for number in range(100))
+    request = a_conflict(project, {"src/app.py": f"one\n{mine}three\n"})
+    steward = a_steward(project, request)
+    write(steward.cwd, {"src/app.py": "one\ntheirs\nthree\n"})
+    async with in_memory(project, steward.caller) as client:
+        words = await Tools(client).refused("submit_resolution", summary="Theirs.")
+    assert "100 lines or paths are not accounted for:" in words
+    assert "… and 60 more" in words
+    assert len(words) < RESULT_CHARACTERS
+
+
+async def test_a_conflict_left_to_the_person_waits_for_the_person(project: Project) -> None:
+    request = a_conflict(project)
+    steward = a_steward(project, request)
+    async with in_memory(project, steward.caller) as client:
+        tools = Tools(client)
+        words = await tools.refused("approve_merge", reason="Mine is fine.")
+        assert "to be resolved, not reviewed. Call submit_resolution, or escalate." in words
+        done = await tools("escalate", note="They contradict each other.")
+        assert done["outcome"] == f"{request.id} waits for the person."
+    assert project.request(request.id).is_escalated

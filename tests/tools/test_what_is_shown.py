@@ -49,8 +49,15 @@ TOOLS = {
         "release_task",
         "propose_task",
     },
-    # Not yet claim_conflict and submit_resolution: a tool is shown only when it really works.
-    Role.STEWARD: ALL | {"claim_review", "approve_merge", "send_back", "escalate"},
+    Role.STEWARD: ALL
+    | {
+        "claim_review",
+        "approve_merge",
+        "send_back",
+        "claim_conflict",
+        "submit_resolution",
+        "escalate",
+    },
     Role.DIRECTOR: ALL | DIRECTOR,
     Role.PERSON: ALL | DIRECTOR | {"approve_merge", "send_back"},
 }
