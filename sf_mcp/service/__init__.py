@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sf_mcp.service.radar import RadarService
     from sf_mcp.service.requests import RequestService
     from sf_mcp.service.resolutions import ResolutionService
+    from sf_mcp.service.resolving import Resolving
     from sf_mcp.service.sessions import SessionService
     from sf_mcp.service.snapshots import SnapshotService
     from sf_mcp.service.target import TargetService
@@ -235,6 +236,13 @@ class Services:
         return Checking(self.workspace, self.worktrees)
 
     @cached_property
+    def resolving(self) -> "Resolving":
+        """Merging by rules."""
+        from sf_mcp.service.resolving import Resolving
+
+        return Resolving(self.workspace, self.worktrees)
+
+    @cached_property
     def check_runs(self) -> "CheckRuns":
         """Checks that workers ask for."""
         from sf_mcp.service.check_runs import CheckRuns
@@ -253,6 +261,7 @@ class Services:
             self.publishing,
             self.requests,
             self.checking,
+            self.resolving,
         )
 
     @cached_property

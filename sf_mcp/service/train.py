@@ -22,14 +22,16 @@ from sf_mcp.git.checks import tail
 from sf_mcp.git.command import GitFailed
 from sf_mcp.git.identity import SERVER as SERVER_IDENTITY
 from sf_mcp.git.identity import identity
-from sf_mcp.git.merging import Conflicted, Merged, merge_trees
+from sf_mcp.git.merging import Conflicted, merge_trees
 from sf_mcp.git.repository import Repository
+from sf_mcp.git.resolving import Resolved, Unresolved
 from sf_mcp.service.checking import Checking, CheckingPlace, did_not_start
 from sf_mcp.service.endings import complete_if_over, end_review
 from sf_mcp.service.merge_status import is_released
 from sf_mcp.service.pauses import paused_reason
 from sf_mcp.service.publishing import PublishingService
 from sf_mcp.service.requests import RequestService
+from sf_mcp.service.resolving import Resolving
 from sf_mcp.service.target import TargetService
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
@@ -71,6 +73,7 @@ class TrainService:
         publishing: PublishingService,
         requests: RequestService,
         checking: Checking,
+        resolving: Resolving,
     ) -> None:
         """Land what is asked for in this project."""
         self._workspace = workspace
@@ -79,6 +82,7 @@ class TrainService:
         self._publishing = publishing
         self._requests = requests
         self._checking = checking
+        self._resolving = resolving
         self._place = CheckingPlace("check-train", threading.Lock())
         self._rests: dict[str, _Rest] = {}
         self.cancel = threading.Event()
@@ -163,15 +167,22 @@ class TrainService:
             )
             return True
         if isinstance(merged, Conflicted):
+            found = self._resolving.merge(ours=target, theirs=request.commit, cancel=self.cancel)
+            if found is None:
+                return False
+        else:
+            found = Resolved(without=merged.tree, steps=())
+        if isinstance(merged, Conflicted) and isinstance(found, Unresolved):
             self._send_back(
                 request,
                 f"it conflicts with {self._target.branch} in {', '.join(merged.paths[:10])}",
                 f"Merge {self._target.branch} into your branch (`git fetch origin && git merge "
                 f"origin/{self._target.branch}`), resolve, keeping both intents:\n"
-                + "\n".join(merged.messages[:30]),
+                + "\n".join([*merged.messages[:30], *filter(None, [found.reason])]),
             )
             return True
-        tree = merged.tree
+        assert isinstance(found, Resolved)
+        tree = found.tree
         if tree == self._forge.tree_of(target):
             # Its whole content is in the target already: nothing would land.
             is_news = request.checked_tree is None and self._note_tree(
@@ -182,7 +193,7 @@ class TrainService:
             # It waits for somebody's word; checked again when it has that, on the target of then.
             self._hold(request, "")
             return False
-        candidate = self._candidate(request, target, merged)
+        candidate = self._candidate(request, target, found)
         failed = self._failed_checks(candidate, tree, target, request)
         if failed is None:
             return False
@@ -200,19 +211,17 @@ class TrainService:
 
     # -- candidates --------------------------------------------------------------------------------
 
-    def _candidate(self, request: MergeRequest, target: Oid, merged: Merged) -> Oid:
+    def _candidate(self, request: MergeRequest, target: Oid, resolved: Resolved) -> Oid:
         with self._workspace.read() as tx:
             task = tasks.get(tx.db, request.task_id)
         is_squash = self._workspace.settings.merge.strategy == "squash"
         parents = [target] if is_squash else [target, request.commit]
         # The same inputs give the same commit: its time is the request's.
-        return self._forge.commit_tree(
-            merged.tree,
-            parents,
-            message_of(task, request),
-            identity(self._workspace.layout.root) or SERVER_IDENTITY,
-            request.created_at,
+        by = identity(self._workspace.layout.root) or SERVER_IDENTITY
+        first = self._forge.commit_tree(
+            resolved.without, parents, message_of(task, request), by, request.created_at
         )
+        return self._resolving.commit(first, resolved.steps, request, by)
 
     # -- checks ------------------------------------------------------------------------------------
 
