@@ -5,8 +5,9 @@ from typing import Annotated, Any
 import typer
 
 from sf_mcp.cli import api
+from sf_mcp.cli.merge_request import painted, show_merge_request
 from sf_mcp.cli.options import PLAIN, AsJson, example
-from sf_mcp.cli.output import print_json, printable, say, table
+from sf_mcp.cli.output import print_json, say, table, visible
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 
@@ -40,16 +41,19 @@ def list_(
 @app.command(epilog=example("sf mr show M7", "sf mr show M7 --diff"))
 def show(
     merge_request: Id,
-    diff: Annotated[bool, typer.Option("--diff", help="Print what it changes.")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Print what it changes, whole.")] = False,
     start: Annotated[
         int, typer.Option(min=0, help="With --diff --json: where the page begins, in bytes.")
     ] = 0,
+    files_after: Annotated[
+        str, typer.Option(help="Go on with the files behind this path.", metavar="PATH")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show a merge request: what was done, the reviews, the checks, the changes."""
+    """Show a merge request: what was asked and done, checks, risks, who has said what."""
     if not diff:
-        view = api.call("get_merge_request", merge_request=merge_request)
-        print_json(view) if as_json else _show(view)
+        view = api.call("show_merge_request", merge_request=merge_request, files_after=files_after)
+        print_json(view) if as_json else show_merge_request(view)
         return
     with api.opened() as ask:
         if as_json:
@@ -58,9 +62,8 @@ def show(
         next_start: int | None = start
         while next_start is not None:
             page = ask("show_changes", merge_request=merge_request, start=next_start)
-            print(printable(page["diff"]), end="")
+            print(painted(visible(page["diff"])), end="")
             next_start = page["next_start"]
-        print()
 
 
 @app.command(epilog=example("sf mr approve M7", 'sf mr approve M7 --commit 1a2b3c4 --reason "ok"'))
@@ -92,23 +95,3 @@ def _tell(request: Any, what: str, *, as_json: bool) -> None:
         print_json(request)
         return
     say(f"{request['id']} is {what}")
-
-
-def _show(view: Any) -> None:
-    request, task = view["request"], view["task"]
-    say(f"{request['id']}  {task['id']}  {task['title']}")
-    say(f"{'status:':12}{view['status']}")
-    say(f"{'branch:':12}{request['branch']}")
-    say(f"{'commit:':12}{request['commit']} (base {request['base'][:12]})")
-    if request["landed_commit"]:
-        say(f"{'landed:':12}{request['landed_commit']}")
-    for review in view["reviews"]:
-        word = "approved" if review["approved"] else "asks for changes"
-        say(f"{'review:':12}{review['by']} {word} {review['reason']}".rstrip())
-    for verdict in view["verdicts"]:
-        say(f"{'check:':12}{verdict['check']} {verdict['outcome']} ({verdict['seconds']:.1f} s)")
-        if not verdict["passed"]:
-            say(f"{'':12}{verdict['log_path']}")
-    if request["no_changes_reason"]:
-        say(f"\nNothing to merge: {request['no_changes_reason']}")
-    say(f"\n{request['summary']}")

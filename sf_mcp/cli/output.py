@@ -16,6 +16,11 @@ _LINE_ENDS_AND_DIRECTIONS = (
     *range(0x2066, 0x206A),
 )
 _STEERING = dict.fromkeys((*_CONTROLS, *_LINE_ENDS_AND_DIRECTIONS))
+_WRITTEN_OUT = {
+    code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    for code in _STEERING
+    if chr(code) not in "\t\n"
+}
 _STEERING_IN_TEXT = {code: None for code in _STEERING if chr(code) not in "\t\n"}
 
 
@@ -26,6 +31,14 @@ GIVES_WAY = frozenset({"TITLE", "TEXT", "LAST LINE", "STATUS", "DEPENDS ON"})
 def printable(text: str) -> str:
     """Return the text, of any number of lines, without what steers a terminal."""
     return text.replace("\r\n", "\n").translate(_STEERING_IN_TEXT)
+
+
+def visible(text: str) -> str:
+    """Return the text with what steers a terminal written out as its number: nothing is hidden.
+
+    For what must be judged, such as a diff.
+    """
+    return text.replace("\r\n", "\\r\n").translate(_WRITTEN_OUT)
 
 
 def line(text: object) -> str:

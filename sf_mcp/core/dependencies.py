@@ -56,7 +56,7 @@ def _of_requirements(text: str) -> set[str]:
 
 
 def _of_pyproject(text: str) -> set[str]:
-    data: Mapping[str, Any] = tomllib.loads(text)
+    data = _mapping(tomllib.loads(text))
     project = _mapping(data.get("project"))
     required = [*_list(project.get("dependencies"))]
     for extra in _mapping(project.get("optional-dependencies")).values():
@@ -76,7 +76,7 @@ def _of_pyproject(text: str) -> set[str]:
 
 
 def _of_package_json(text: str) -> set[str]:
-    data = _mapping(json.loads(text)) if text.strip() else {}
+    data = _mapping(json.loads(text.strip() or "{}"))
     kinds = ("dependencies", "devDependencies", "optionalDependencies", "peerDependencies")
     return {name for kind in kinds for name in _mapping(data.get(kind))}
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sf_mcp.service.launcher import LauncherService
     from sf_mcp.service.lease_watch import LeaseWatch
     from sf_mcp.service.limits import LimitService
+    from sf_mcp.service.merge_views import MergeViewService
     from sf_mcp.service.notices import Notices
     from sf_mcp.service.plans import PlanService
     from sf_mcp.service.publishing import PublishingService
@@ -226,6 +227,20 @@ class Services:
 
         return BranchService(
             self.workspace, self.worktrees, self.target, self.claims, self.requests, self.radar
+        )
+
+    @cached_property
+    def merge_views(self) -> "MergeViewService":
+        """Merge requests as those who decide see them."""
+        from sf_mcp.service.merge_views import MergeViewService
+
+        return MergeViewService(
+            self.workspace,
+            self.worktrees.forge,
+            self.target,
+            self.requests,
+            self.branches,
+            self.radar,
         )
 
     @cached_property

@@ -21,7 +21,7 @@ from sf_mcp.service.target import TargetService
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import tasks
 
-DIFF_BYTES = 12_000
+DIFF_BYTES = 250_000
 """Bytes of a diff in one answer to a person."""
 
 
@@ -168,6 +168,12 @@ class BranchService:
             note="Uncommitted files were not looked at: commit them first." if dirty else "",
         )
 
+    def base_of(self, request: MergeRequest) -> Oid:
+        """Return the commit that the request's changes are shown against."""
+        base = self._forge.merge_base(self._target.head(), request.commit)
+        # One that has landed as a merge lies in the target itself.
+        return request.base if base is None or base == request.commit else base
+
     def changes_of(
         self, request: MergeRequest, start: int = 0, *, room: int | None = None
     ) -> Changes:
@@ -175,7 +181,7 @@ class BranchService:
 
         `room` is how long the page of the diff may be as JSON, which escapes quotes and the like.
         """
-        base = self._forge.merge_base(self._target.head(), request.commit) or request.base
+        base = self.base_of(request)
         size = DIFF_BYTES if room is None else room
         page = self._forge.diff(base, request.commit, start=start, max_bytes=size)
         while room is not None and len(json.dumps(page.text, ensure_ascii=False)) > room:

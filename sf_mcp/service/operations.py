@@ -38,6 +38,7 @@ OPERATIONS: Mapping[str, tuple[str, frozenset[Role]]] = {
     "set_goal": ("questions.set_goal", PERSONAL),
     "list_merge_requests": ("requests.list_merge_requests", LOOKING),
     "get_merge_request": ("requests.get_merge_request", LOOKING),
+    "show_merge_request": ("merge_views.show_merge_request", LOOKING),
     "show_changes": ("branches.show_changes", LOOKING),
     "approve_merge": ("requests.approve_merge", PERSONAL),
     "send_back": ("requests.send_back", PERSONAL),

@@ -6,6 +6,7 @@ from mcp.server.mcpserver import Context, MCPServer
 from pydantic import Field
 
 from sf_mcp.core.models import Event
+from sf_mcp.service.merge_views import MergeView
 from sf_mcp.service.questions import QuestionView
 from sf_mcp.service.requests import RequestView
 from sf_mcp.tools.boundary import Boundary
@@ -15,6 +16,7 @@ from sf_mcp.tools.results import (
     EventLine,
     EventList,
     FleetResult,
+    MergeFacts,
     MergeLine,
     MergeList,
     QuestionLine,
@@ -96,10 +98,21 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
     @server.tool(annotations=LOOKS)
     async def list_merge_requests(
         all: Annotated[bool, Field(description="Ended ones too.")] = False,
+        merge_request: Annotated[
+            str, Field(description="Only this one, with its checks, files and risks.")
+        ] = "",
         after: Annotated[str, Field(description="Last id of the page before.")] = "",
     ) -> MergeList:
         """Merge requests and what each waits for, oldest first, by page."""
         caller = boundary.caller()
+        if merge_request:
+            one = await boundary.ask(
+                lambda: services.merge_views.show_merge_request(caller, merge_request), slow=True
+            )
+            whole = MergeList(
+                merge_requests=[_merge(one, TEXT_CHARACTERS)], facts=MergeFacts.of(one)
+            )
+            return fitted(whole, note=f"Shortened: `sf mr show {one.request.id}` has all of it.")
         views = await boundary.ask(
             lambda: services.requests.list_merge_requests(caller, all=all, after=after)
         )
@@ -256,14 +269,14 @@ def _question(question: QuestionView, limit: int) -> QuestionLine:
     )
 
 
-def _merge(view: RequestView) -> MergeLine:
+def _merge(view: RequestView | MergeView, most: int = LINE_CHARACTERS) -> MergeLine:
     return MergeLine(
         id=view.request.id,
         task=view.request.task_id,
         title=clipped(view.task.title, LINE_CHARACTERS),
         status=clipped(view.status, LINE_CHARACTERS),
         commit=view.request.commit[:12],
-        summary=clipped(view.request.summary, LINE_CHARACTERS),
+        summary=clipped(view.request.summary, most),
     )
 
 

@@ -4,13 +4,18 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, Field
 
+from sf_mcp.core.changes import FileChange
 from sf_mcp.core.models import Handoff, LateWork, Question, Task
+from sf_mcp.core.risks import Risk
 from sf_mcp.core.why import Why
+from sf_mcp.service.merge_views import CheckSeen, MergeView
 from sf_mcp.service.queries import TaskView
 from sf_mcp.tools.fitting import clipped, fitted, how_many_fit, page_of
 
 TITLE_CHARACTERS = 160
 """Of a title in a list; the task itself shows all of it."""
+
+MOST_FILES, MOST_RISKS = 60, 30
 
 MOST_NAMED = 20
 """Ids in one line; the rest is counted."""
@@ -253,6 +258,12 @@ class ReviewBrief(BaseModel):
     commit: str = Field(description="The pinned commit; your decision holds for it alone.")
     base: str
     checks: list[str]
+    criteria_met: list[str] = Field(
+        default_factory=list, description="Number and session that says so: see for yourself."
+    )
+    risks: list[str] = Field(
+        default_factory=list, description="What deserves a look, by rule; blocks nothing."
+    )
     changed_files: list[str]
     diff: str
     next_start: int | None = Field(description="Pass as `start`; null: this was the last page.")
@@ -321,11 +332,59 @@ class MergeLine(BaseModel):
     summary: str
 
 
+class MergeFacts(BaseModel):
+    """What there is to know of a merge request before somebody decides."""
+
+    checks: list[str] = Field(description="On the merged tree, with how long each took.")
+    criteria_met: list[str] = Field(
+        description="Acceptance criteria that sessions say are met: see for yourself."
+    )
+    files: list[str] = Field(description="What changed, with lines added and removed.")
+    risks: list[str] = Field(description="What deserves a look; blocks nothing.")
+    steward: str
+    person: str
+
+    @classmethod
+    def of(cls, view: MergeView) -> "MergeFacts":
+        """Return the facts of a merge request, long lists cut and counted."""
+        more = view.total_files - MOST_FILES
+        return cls(
+            checks=[_check_seen(check) for check in view.checks],
+            criteria_met=[f"{one.number}: {one.met_by}" for one in view.criteria if one.met_by],
+            files=[
+                *(_file_line(file) for file in view.files[:MOST_FILES]),
+                *([f"… and {more} more"] if more > 0 else []),
+            ],
+            risks=[*map(_risk_line, view.risks[:MOST_RISKS]), *([view.note] if view.note else [])],
+            steward=view.steward,
+            person=view.person,
+        )
+
+
+def _check_seen(check: CheckSeen) -> str:
+    marks = "; flaky: passed and failed on this tree" if check.is_flaky else ""
+    marks += "; fails without this work too" if check.is_old else ""
+    return f"{check.name}: {check.outcome} ({check.seconds:.1f} s{marks})"
+
+
+def _file_line(file: FileChange) -> str:
+    size = "binary" if file.is_binary else f"+{file.added} -{file.removed}"
+    name = f"{file.was} -> {file.path}" if file.was else file.path
+    return f"{name} ({file.how}, {size})"
+
+
+def _risk_line(risk: Risk) -> str:
+    where = f"{risk.path}:{risk.line}" if risk.line else risk.path
+    return f"{risk.kind.value}: {where}: {risk.text}"
+
+
 class MergeList(BaseModel):
     """Merge requests, oldest first."""
 
     merge_requests: list[MergeLine]
     next_after: str = Field(default="", description="Pass as `after` for the next page.")
+    facts: MergeFacts | None = Field(default=None, description="Of the one that was asked for.")
+    note: str = ""
 
 
 class EventLine(BaseModel):

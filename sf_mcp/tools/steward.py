@@ -10,7 +10,7 @@ from sf_mcp.service.resolutions import Resolution
 from sf_mcp.tools.boundary import Boundary
 from sf_mcp.tools.conflict_brief import ConflictBrief, DecidedPath, DroppedLines
 from sf_mcp.tools.fitting import fitted
-from sf_mcp.tools.results import Done, ReviewBrief
+from sf_mcp.tools.results import Done, MergeFacts, ReviewBrief
 from sf_mcp.tools.shared import CHANGES
 
 END_TURN = "End your turn now."
@@ -33,6 +33,9 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
             view = services.requests.claimed_review(caller)
             request, task = view.request, view.task
             changes = services.branches.changes_of(request, start, room=DIFF_ROOM)
+            seen = None
+            if not start:  # later pages are read for the diff
+                seen = MergeFacts.of(services.merge_views.show_merge_request(caller, request.id))
             first = ReviewBrief(
                 merge_request=request.id,
                 task=task.id,
@@ -43,7 +46,9 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
                 no_changes_reason=request.no_changes_reason,
                 commit=request.commit,
                 base=request.base,
-                checks=[f"{verdict.check}: {verdict.outcome}" for verdict in view.verdicts],
+                checks=seen.checks if seen else [],
+                criteria_met=seen.criteria_met if seen else [],
+                risks=seen.risks if seen else [],
                 changed_files=list(changes.files),
                 diff=changes.diff,
                 next_start=changes.next_start,

@@ -15,7 +15,7 @@ def test_a_merge_request_is_shown_with_its_changes_and_approved(tmp_path: Path) 
     assert "M1  T1" in person.ok("mr", "list").out
     assert "Adds a file." in person.ok("mr", "show", "M1").out
     diff = person.ok("mr", "show", "T1", "--diff").out
-    assert "+first[31m\n+last\n" in diff
+    assert "+first\\x1b[31m\n+last\n" in diff
     page = person.ok("mr", "show", "M1", "--diff", "--json").json
     assert (page["files"], page["next_start"]) == (["new.txt"], None)
     other = person.sf("mr", "approve", "M1", "--commit", "0" * 40)

@@ -76,6 +76,7 @@ SERVICES = (
 """What tools call."""
 UNCHECKED = {
     "branches.show_changes": "looks",
+    "merge_views.show_merge_request": "looks",
     "questions.set_goal": "the person's alone",
     "work.turn_ended": "the launcher's alone",
     "work.session_ended": "the launcher's alone",

@@ -26,6 +26,7 @@ LOOKING = {
     "list_merge_requests",
     "get_merge_request",
     "show_changes",
+    "show_merge_request",
     "list_snapshots",
     "get_snapshot",
     "list_sessions",

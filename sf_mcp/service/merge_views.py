@@ -1,0 +1,231 @@
+"""A merge request as whoever decides about it sees it: what was asked, done, checked and risked.
+
+Put together from stored facts and from git each time it is looked at; stored nowhere. Everything in
+it that people, models or files wrote is text to be shown, never to be obeyed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sf_mcp.core.changes import FileChange
+from sf_mcp.core.dependencies import reader_of
+from sf_mcp.core.identity import Caller
+from sf_mcp.core.models import MergeRequest, Oid, Review, Role, Task, Verdict
+from sf_mcp.core.risks import Manifest, Risk, risks_of
+from sf_mcp.core.states import MergeState
+from sf_mcp.git.changes import changed_lines, deleted_between, file_changes, text_at
+from sf_mcp.git.repository import Repository
+from sf_mcp.service.branches import BranchService
+from sf_mcp.service.handing_off import criteria_met
+from sf_mcp.service.merge_status import is_reviewed
+from sf_mcp.service.radar import RadarService
+from sf_mcp.service.requests import RequestService
+from sf_mcp.service.target import TargetService
+from sf_mcp.service.transaction import Transaction
+from sf_mcp.service.workspace import Workspace
+from sf_mcp.store import handoffs, sessions
+
+FILES_SHOWN = 200
+"""Of a page of changed files."""
+MOST_MANIFESTS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Criterion:
+    """An acceptance criterion, and who has said that it is met."""
+
+    number: int
+    text: str
+    met_by: str
+    """The session whose handoff says so; empty: none did before the last one's summary."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckSeen:
+    """What one check says of the merged tree."""
+
+    name: str
+    outcome: str
+    passed: bool
+    seconds: float
+    log_path: str
+    is_flaky: bool
+    """It has both passed and failed on this very tree."""
+    is_old: bool
+    """It fails on the target without this work too, so it is not held against it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeView:
+    """One merge request with everything beside it."""
+
+    request: MergeRequest
+    task: Task
+    status: str
+    session: str
+    """The name of the session that asked for the merge."""
+    criteria: list[Criterion]
+    checks: list[CheckSeen]
+    reviews: list[Review]
+    verdicts: list[Verdict]
+    """Every run of a check on the tree, oldest first."""
+    steward: str
+    """Where the steward's word stands, in a phrase."""
+    person: str
+    """Where the person's does."""
+    files: list[FileChange]
+    """A page of them, by path."""
+    total_files: int
+    next_after: str
+    """Pass as `files_after` for the next page; empty: there is none."""
+    added: int
+    removed: int
+    risks: list[Risk]
+    note: str
+    """What could not be looked at; empty when everything was."""
+
+
+class MergeViewService:
+    """Use cases of looking at a merge request as a whole."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        forge: Repository,
+        target: TargetService,
+        requests: RequestService,
+        branches: BranchService,
+        radar: RadarService,
+    ) -> None:
+        """Look at the merge requests of this project."""
+        self._workspace = workspace
+        self._forge = forge
+        self._target = target
+        self._requests = requests
+        self._branches = branches
+        self._radar = radar
+
+    def show_merge_request(
+        self, caller: Caller, merge_request: str, *, files_after: str = ""
+    ) -> MergeView:
+        """Return one merge request, by its id or its task's, with all that there is to see."""
+        request = self._requests.get_merge_request(caller, merge_request).request
+        base = self._branches.base_of(request)
+        files = file_changes(self._forge, base, request.commit)
+        risks, note = self._risks(request, base, files)
+        page = [file for file in files if file.path > files_after][: FILES_SHOWN + 1]
+        # As it is after git was asked: the facts of one moment, together.
+        seen = self._requests.get_merge_request(caller, request.id)
+        with self._workspace.read() as tx:
+            checks = self._checks(seen.request, seen.verdicts)
+            return MergeView(
+                request=seen.request,
+                task=seen.task,
+                status=seen.status,
+                session=sessions.get(tx.db, seen.request.session_id).name,
+                criteria=_criteria(tx, seen.task),
+                checks=checks,
+                reviews=seen.reviews,
+                verdicts=seen.verdicts,
+                steward=self._word_of_steward(tx, seen.request, seen.reviews),
+                person=self._word_of_person(seen.request, seen.reviews),
+                files=page[:FILES_SHOWN],
+                total_files=len(files),
+                next_after=page[FILES_SHOWN - 1].path if len(page) > FILES_SHOWN else "",
+                added=sum(file.added or 0 for file in files),
+                removed=sum(file.removed or 0 for file in files),
+                risks=risks,
+                note=note,
+            )
+
+    def _risks(
+        self, request: MergeRequest, base: Oid, files: Sequence[FileChange]
+    ) -> tuple[list[Risk], str]:
+        lines, is_whole = changed_lines(self._forge, base, request.commit)
+        manifests = [file for file in files if file.how != "deleted" and reader_of(file.path)]
+        is_live = request.state in (MergeState.OPEN, MergeState.LANDING)
+        risks = risks_of(
+            files,
+            lines,
+            manifests=[
+                Manifest(
+                    path=file.path,
+                    old=text_at(self._forge, base, file.was or file.path),
+                    new=text_at(self._forge, request.commit, file.path),
+                )
+                for file in manifests[:MOST_MANIFESTS]
+            ],
+            # Against where the work began: a branch that merged the target badly brings back what
+            # its merge base with the target has lost already.
+            deleted_since=deleted_between(self._forge, request.base, self._target.head())
+            if is_live and any(file.how in ("added", "renamed") for file in files)
+            else (),
+            touched_by=self._radar.touching(
+                [path for file in files for path in (file.path, file.was) if path],
+                but=request.task_id,
+            )
+            if is_live
+            else {},
+        )
+        note = "" if is_whole else "The patch is too long: only its first 8 MB were searched."
+        return risks, note
+
+    def _checks(self, request: MergeRequest, verdicts: Sequence[Verdict]) -> list[CheckSeen]:
+        """Return the newest word of each check, in the order in which they first ran."""
+        newest = {verdict.check: verdict for verdict in verdicts}
+        outcomes: dict[str, set[bool]] = {}
+        for verdict in verdicts:
+            outcomes.setdefault(verdict.check, set()).add(verdict.passed)
+        return [
+            CheckSeen(
+                name=name,
+                outcome=verdict.outcome,
+                passed=verdict.passed,
+                seconds=verdict.seconds,
+                log_path=verdict.log_path,
+                is_flaky=len(outcomes[name]) == 2,
+                # The tree counts as checked although this one fails there.
+                is_old=not verdict.passed and verdict.tree == request.checked_tree,
+            )
+            for name, verdict in newest.items()
+        ]
+
+    def _word_of_steward(
+        self, tx: Transaction, request: MergeRequest, reviews: Sequence[Review]
+    ) -> str:
+        if word := _newest_word(reviews, Role.STEWARD):
+            return word
+        if request.is_escalated:
+            return "left it to the person"
+        if is_reviewed(tx, request, self._workspace.settings) or not _is_under_way(request):
+            return "was not asked"
+        return "has not decided yet"
+
+    def _word_of_person(self, request: MergeRequest, reviews: Sequence[Review]) -> str:
+        if word := _newest_word(reviews, Role.PERSON):
+            return word
+        if not _is_under_way(request):
+            return "was not asked"
+        if self._workspace.settings.agents.steward.auto_merge and not request.is_escalated:
+            return "is not asked (autoMerge is on)"
+        return f"has not decided yet: sf mr approve {request.id}, or sf mr reject {request.id}"
+
+
+def _is_under_way(request: MergeRequest) -> bool:
+    return request.state in (MergeState.OPEN, MergeState.LANDING)
+
+
+def _newest_word(reviews: Sequence[Review], role: Role) -> str:
+    of_role = [review for review in reviews if review.role is role]
+    if not of_role:
+        return ""
+    review = of_role[-1]
+    return f"{review.by} {'approved' if review.approved else 'asks for changes'}"
+
+
+def _criteria(tx: Transaction, task: Task) -> list[Criterion]:
+    met = {one.number: one.by for one in criteria_met(tx, handoffs.of_task(tx.db, task.id)[::-1])}
+    return [
+        Criterion(number=number, text=text, met_by=met.get(number, ""))
+        for number, text in enumerate(task.acceptance, start=1)
+    ]
