@@ -7,15 +7,27 @@ same commits and rules give the same trees, as long as `generate` does.
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sf_mcp.core.models import Oid
 from sf_mcp.core.path_patterns import matches
 from sf_mcp.core.straightforward import NotStraightforward, same_edit, union
-from sf_mcp.git.command import GitFailed, readable
-from sf_mcp.git.repository import NO_OBJECT, Repository
+from sf_mcp.git.command import readable
+from sf_mcp.git.repository import Repository
+from sf_mcp.git.special_paths import Special, needs_judgement
+from sf_mcp.git.staged_merge import (
+    BASE,
+    OURS,
+    THEIRS,
+    ConflictingPath,
+    Entry,
+    StagedMerge,
+    Stages,
+    merge_staged,
+    tree_with,
+)
 from sf_mcp.settings import ResolveRule
 
 Generate = Callable[[ResolveRule, Oid], Oid]
@@ -24,8 +36,6 @@ Generate = Callable[[ResolveRule, Oid], Oid]
 It raises `NotStraightforward` with the reason when the command fails."""
 
 FILE, EXECUTABLE = "100644", "100755"
-BASE, OURS, THEIRS = 1, 2, 3
-
 CONTENTS = "CONFLICT (contents)"
 BINARY = "CONFLICT (binary)"
 SUGGESTED = "CONFLICT (directory rename suggested)"
@@ -57,43 +67,14 @@ class Resolved:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unresolved:
     paths: tuple[str, ...]
-    """The conflicting paths that no rule resolves."""
+    """Every path in conflict: whoever resolves one has all of them before them."""
     reason: str
-    """Why the rules that were declared for them do not; empty when none was."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    mode: str
-    oid: Oid
-
-
-_Stages = Mapping[int, _Entry]
-
-
-@dataclass(frozen=True, slots=True)
-class _Conflict:
-    path: bytes
-    stages: _Stages
-    kinds: frozenset[str]
-    """What git says of the path; more than one thing when it is in the way of another."""
-
-    @property
-    def name(self) -> str:
-        return readable(self.path)
-
-    @property
-    def ours(self) -> _Entry | None:
-        return self.stages.get(OURS)
-
-
-@dataclass(frozen=True, slots=True)
-class _Merge:
-    tree: Oid
-    """With conflict markers."""
-    conflicts: tuple[_Conflict, ...]
-    others: tuple[str, ...]
-    """What git says of conflicts that stand at no path."""
+    """Why the rules that were declared do not resolve it; empty when none was."""
+    messages: tuple[str, ...] = ()
+    """What git says of each conflict, one sentence each; none when it merges without one, but by
+    lines where the attributes of a path ask for something else."""
+    is_for_driver: bool = False
+    """Merging in a worktree may be all that is needed: git reads the attributes there."""
 
 
 def resolve(
@@ -111,29 +92,21 @@ def resolve(
     Raises:
         GitFailed: one of the commits does not exist, or git cannot write.
     """
-    merge = _merge(repository, ours, theirs)
-    if merge.others:
-        return Unresolved(paths=(), reason=" ".join(merge.others))
-    chosen: dict[ResolveRule, dict[bytes, _Entry | None]] = {}
-    reasons: dict[str, str] = {}
-    unresolved: list[str] = []
-    for conflict in merge.conflicts:
-        for rule in _in_order(rules):
-            if not _is_for(rule, conflict):
-                continue
-            try:
-                entry = _settled(repository, rule, conflict)
-            except NotStraightforward as refusal:
-                reasons.setdefault(f"{conflict.name}: by the rule {rule.rule}: {refusal}.", "")
-                continue
-            chosen.setdefault(rule, {})[conflict.path] = entry
-            break
-        else:
-            unresolved.append(conflict.name)
-    if unresolved:
-        return Unresolved(paths=tuple(unresolved), reason="\n".join(reasons))
-    as_ours = {conflict.path: conflict.ours for conflict in merge.conflicts}
-    tree = without = _with(repository, merge.tree, as_ours)
+    merge = merge_staged(repository, ours, theirs)
+    special = needs_judgement(
+        repository,
+        [ours, theirs],
+        merged=merge.merged,
+        conflicted={one.path: one.versions for one in merge.conflicts},
+    )
+    chosen = _choose(repository, merge, special, rules)
+    if isinstance(chosen, Unresolved):
+        return chosen
+    tree = without = merge.tree
+    if merge.conflicts:
+        tree = without = tree_with(
+            repository, tree, {one.path: one.ours for one in merge.conflicts}
+        )
     steps: list[Step] = []
     for rule in sorted(chosen, key=_in_order(rules).index):
         entries = chosen[rule]
@@ -142,14 +115,60 @@ def resolve(
             try:
                 tree = _generated(repository, rule, tree, mine, generate)
             except NotStraightforward as refusal:
-                names = tuple(conflict.name for conflict in mine)
-                return Unresolved(
-                    paths=names, reason=f"{', '.join(names)}: by the rule generated: {refusal}."
-                )
+                names = ", ".join(conflict.name for conflict in mine)
+                return _unresolved(merge, [f"{names}: by the rule generated: {refusal}."])
         else:
-            tree = _with(repository, tree, entries)
+            tree = tree_with(repository, tree, entries)
         steps.append(Step(rule=rule, paths=tuple(map(readable, entries)), tree=tree))
     return Resolved(without=without, steps=tuple(steps))
+
+
+def _choose(
+    repository: Repository,
+    merge: StagedMerge,
+    special: Mapping[bytes, Special],
+    rules: Sequence[ResolveRule],
+) -> dict[ResolveRule, dict[bytes, Entry | None]] | Unresolved:
+    """Return, by rule, what comes to stand at each path in conflict."""
+    chosen: dict[ResolveRule, dict[bytes, Entry | None]] = {}
+    reasons: list[str] = []
+    left: set[bytes] = set(special) - {conflict.path for conflict in merge.conflicts}
+    for conflict in merge.conflicts:
+        for rule in _in_order(rules):
+            if not _is_for(rule, conflict):
+                continue
+            try:
+                entry = _settled(repository, rule, conflict, special.get(conflict.path))
+            except NotStraightforward as refusal:
+                reasons.append(f"{conflict.name}: by the rule {rule.rule}: {refusal}.")
+                continue
+            chosen.setdefault(rule, {})[conflict.path] = entry
+            break
+        else:
+            left.add(conflict.path)
+    if not left and not merge.has_others:
+        return chosen
+    reasons += [f"{readable(path)}: {special[path].reason}." for path in special if path in left]
+    is_for_driver = all(path in special and special[path].driver for path in left)
+    return _unresolved(
+        merge, reasons, special, is_for_driver=is_for_driver and not merge.has_others
+    )
+
+
+def _unresolved(
+    merge: StagedMerge,
+    reasons: Sequence[str],
+    special: Iterable[bytes] = (),
+    *,
+    is_for_driver: bool = False,
+) -> Unresolved:
+    paths = dict.fromkeys([*(conflict.path for conflict in merge.conflicts), *special])
+    return Unresolved(
+        paths=tuple(map(readable, paths)),
+        reason="\n".join(dict.fromkeys(reasons)),
+        messages=merge.messages,
+        is_for_driver=is_for_driver,
+    )
 
 
 def _in_order(rules: Sequence[ResolveRule]) -> list[ResolveRule]:
@@ -157,17 +176,22 @@ def _in_order(rules: Sequence[ResolveRule]) -> list[ResolveRule]:
     return sorted(dict.fromkeys(rules), key=lambda rule: rule.rule == "generated")
 
 
-def _is_for(rule: ResolveRule, conflict: _Conflict) -> bool:
+def _is_for(rule: ResolveRule, conflict: ConflictingPath) -> bool:
     return rule.rule == "identical" or matches(os.fsdecode(conflict.path), rule.paths)
 
 
-def _settled(repository: Repository, rule: ResolveRule, conflict: _Conflict) -> _Entry | None:
+def _settled(
+    repository: Repository, rule: ResolveRule, conflict: ConflictingPath, special: Special | None
+) -> Entry | None:
     """Return what comes to stand at the path; of a generated one, what stands there for now."""
+    # That a file is to be united may be said in its attributes as well.
+    if special is not None and not rule.rule == special.driver == "union":
+        raise NotStraightforward(special.reason)
     match rule.rule:
         case "union":
             _require(conflict, {CONTENTS})
             base, ours, theirs = _contents(repository, conflict)
-            return _Entry(_mode(conflict.stages), _store(repository, union(base, ours, theirs)))
+            return Entry(_mode(conflict.stages), _store(repository, union(base, ours, theirs)))
         case "identical":
             return _identical(repository, conflict)
         case "generated":
@@ -176,24 +200,24 @@ def _settled(repository: Repository, rule: ResolveRule, conflict: _Conflict) -> 
             return conflict.ours
 
 
-def _identical(repository: Repository, conflict: _Conflict) -> _Entry:
+def _identical(repository: Repository, conflict: ConflictingPath) -> Entry:
     _require(conflict, {CONTENTS, SUGGESTED})
     ours, theirs = conflict.stages[OURS], conflict.stages[THEIRS]
     if ours.oid == theirs.oid:
         # Both added the same file, one of them as a program: so it can be run, and it can be read.
-        return _Entry(max(ours.mode, theirs.mode), ours.oid)
+        return Entry(max(ours.mode, theirs.mode), ours.oid)
     if BASE not in conflict.stages or SUGGESTED in conflict.kinds:
         raise NotStraightforward("the two files are not the same")
     base, one, other = _contents(repository, conflict)
     merged = _merge_same_edits(repository, base, one, other)
-    return _Entry(_mode(conflict.stages), _store(repository, merged))
+    return Entry(_mode(conflict.stages), _store(repository, merged))
 
 
 def _generated(
     repository: Repository,
     rule: ResolveRule,
     tree: Oid,
-    conflicts: Sequence[_Conflict],
+    conflicts: Sequence[ConflictingPath],
     generate: Generate,
 ) -> Oid:
     """Return the tree after the command, which must not depend on whose files it begins with.
@@ -204,7 +228,7 @@ def _generated(
     begun_with_theirs = {conflict.path: conflict.stages[THEIRS] for conflict in conflicts}
     made = generate(rule, tree)
     _verify_generated(repository, rule, tree, made, conflicts)
-    again = generate(rule, _with(repository, tree, begun_with_theirs))
+    again = generate(rule, tree_with(repository, tree, begun_with_theirs))
     if differing := _differing(repository, made, again):
         raise NotStraightforward(
             f"`{rule.run}` comes to something else when it begins with the task's version instead "
@@ -219,7 +243,7 @@ def _verify_generated(
     rule: ResolveRule,
     before: Oid,
     after: Oid,
-    conflicts: Sequence[_Conflict],
+    conflicts: Sequence[ConflictingPath],
 ) -> None:
     changed = _differing(repository, before, after)
     if undeclared := [path for path in changed if not matches(os.fsdecode(path), rule.paths)]:
@@ -232,7 +256,7 @@ def _verify_generated(
             raise NotStraightforward(f"`{rule.run}` left no such file behind")
 
 
-def _require(conflict: _Conflict, kinds: set[str]) -> None:
+def _require(conflict: ConflictingPath, kinds: set[str]) -> None:
     """Refuse what is no conflict between two files' contents."""
     if not conflict.kinds <= kinds:
         told = sorted(kind.partition("(")[2].rstrip(")") for kind in conflict.kinds - kinds)
@@ -243,7 +267,7 @@ def _require(conflict: _Conflict, kinds: set[str]) -> None:
         raise NotStraightforward("it is no ordinary file")
 
 
-def _mode(stages: _Stages) -> str:
+def _mode(stages: Stages) -> str:
     """Return the mode that the merged file has.
 
     Raises:
@@ -308,56 +332,7 @@ def _without_markers(lines: Sequence[bytes], size: int) -> list[bytes]:
 # -- git -------------------------------------------------------------------------------------------
 
 
-def _merge(repository: Repository, ours: Oid, theirs: Oid) -> _Merge:
-    done = repository.run("merge-tree", "--write-tree", "-z", ours, theirs, accept=(0, 1))
-    if not done.stdout:
-        raise GitFailed(
-            f"{ours} and {theirs} cannot be merged: {done.stderr}.",
-            remedy="Name two commits that the forge has.",
-            exit_code=done.exit_code,
-            stderr=done.stderr,
-        )
-    tree, *words = done.stdout.split(b"\0")[:-1]
-    stages: dict[bytes, dict[int, _Entry]] = {}
-    while words and words[0]:
-        facts, _, path = words.pop(0).partition(b"\t")
-        mode, oid, stage = facts.decode().split(" ")
-        stages.setdefault(path, {})[int(stage)] = _Entry(mode, Oid(oid))
-    kinds: dict[bytes, set[str]] = {path: set() for path in stages}
-    others: list[str] = []
-    # An empty word, then messages: a count, that many paths, a kind, a sentence.
-    words = words[1:]
-    while words:
-        count = int(words[0])
-        paths, kind, sentence = words[1 : 1 + count], readable(words[1 + count]), words[2 + count]
-        words = words[3 + count :]
-        if not kind.startswith("CONFLICT"):
-            continue
-        here = [path for path in paths if path in kinds]
-        for path in here:
-            kinds[path].add(kind)
-        if not here:
-            others.append(readable(sentence).strip())
-    conflicts = (_Conflict(path, found, frozenset(kinds[path])) for path, found in stages.items())
-    return _Merge(Oid(tree.decode()), tuple(conflicts), tuple(others))
-
-
-def _with(repository: Repository, tree: Oid, entries: Mapping[bytes, _Entry | None]) -> Oid:
-    """Return the tree with these entries in it; None: nothing is at the path."""
-    lines = b"".join(
-        f"{entry.mode if entry else 0} {entry.oid if entry else NO_OBJECT}\t".encode()
-        + path
-        + b"\0"
-        for path, entry in entries.items()
-    )
-    with tempfile.TemporaryDirectory(prefix="sf-resolve-") as folder:
-        index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-        repository.run("read-tree", tree, extra=index)
-        repository.run("update-index", "-z", "--index-info", stdin=lines, extra=index)
-        return Oid(repository.run("write-tree", extra=index).text)
-
-
-def _contents(repository: Repository, conflict: _Conflict) -> tuple[bytes, bytes, bytes]:
+def _contents(repository: Repository, conflict: ConflictingPath) -> tuple[bytes, bytes, bytes]:
     base, ours, theirs = (
         repository.run("cat-file", "blob", entry.oid).stdout if entry is not None else b""
         for entry in map(conflict.stages.get, (BASE, OURS, THEIRS))
@@ -374,12 +349,12 @@ def _differing(repository: Repository, one: Oid, other: Oid) -> list[bytes]:
     return [path for path in listed.stdout.split(b"\0") if path]
 
 
-def _entry_at(repository: Repository, tree: Oid, path: bytes) -> _Entry | None:
+def _entry_at(repository: Repository, tree: Oid, path: bytes) -> Entry | None:
     found = repository.run("ls-tree", "-z", "--full-tree", tree, "--", os.fsdecode(path)).stdout
     if not found:
         return None
     mode, _, oid = found.partition(b"\t")[0].decode().split(" ")
-    return _Entry(mode, Oid(oid))
+    return Entry(mode, Oid(oid))
 
 
 def _listed(paths: Sequence[bytes]) -> str:

@@ -22,7 +22,6 @@ from sf_mcp.git.checks import tail
 from sf_mcp.git.command import GitFailed
 from sf_mcp.git.identity import SERVER as SERVER_IDENTITY
 from sf_mcp.git.identity import identity
-from sf_mcp.git.merging import Conflicted, merge_trees
 from sf_mcp.git.repository import Repository
 from sf_mcp.git.resolving import Resolved, Unresolved
 from sf_mcp.service.checking import Checking, CheckingPlace, did_not_start
@@ -154,7 +153,7 @@ class TrainService:
             return self._close(request)
         target = self._target.head()
         try:
-            merged = merge_trees(self._forge, target, request.commit)
+            found = self._resolving.merge(ours=target, theirs=request.commit, cancel=self.cancel)
         except GitFailed as error:
             if UNRELATED not in error.stderr:
                 raise
@@ -166,22 +165,11 @@ class TrainService:
                 f"origin/{self._target.branch}`, resolve, and see that only your changes differ.",
             )
             return True
-        if isinstance(merged, Conflicted):
-            found = self._resolving.merge(ours=target, theirs=request.commit, cancel=self.cancel)
-            if found is None:
-                return False
-        else:
-            found = Resolved(without=merged.tree, steps=())
-        if isinstance(merged, Conflicted) and isinstance(found, Unresolved):
-            self._send_back(
-                request,
-                f"it conflicts with {self._target.branch} in {', '.join(merged.paths[:10])}",
-                f"Merge {self._target.branch} into your branch (`git fetch origin && git merge "
-                f"origin/{self._target.branch}`), resolve, keeping both intents:\n"
-                + "\n".join([*merged.messages[:30], *filter(None, [found.reason])]),
-            )
+        if found is None:
+            return False
+        if isinstance(found, Unresolved):
+            self._send_back(request, *self._told_of_conflict(found))
             return True
-        assert isinstance(found, Resolved)
         tree = found.tree
         if tree == self._forge.tree_of(target):
             # Its whole content is in the target already: nothing would land.
@@ -389,6 +377,17 @@ class TrainService:
             tx.event("closed", task.id, reason=request.no_changes_reason or "already in the target")
             complete_if_over(tx, task)
         return True
+
+    def _told_of_conflict(self, found: Unresolved) -> tuple[str, str]:
+        paths = ", ".join(found.paths[:10])
+        branch = self._target.branch
+        what = "conflicts with" if found.messages else "cannot be merged by lines with"
+        return (
+            f"it {what} {branch} in {paths}",
+            f"Merge {branch} into your branch (`git fetch origin && git merge origin/{branch}`), "
+            "resolve, keeping both intents:\n"
+            + "\n".join([*found.messages[:30], *filter(None, [found.reason])]),
+        )
 
     def _told(self, failed: Sequence[Verdict]) -> tuple[str, str]:
         names = ", ".join(verdict.check for verdict in failed)

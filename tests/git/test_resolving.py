@@ -152,8 +152,16 @@ def test_the_same_merge_comes_to_the_same_trees(world: World) -> None:
 def test_what_is_not_declared_is_not_resolved(world: World) -> None:
     ours = world.branch("ours", {"CHANGES.md": LOG + "- ours\n", "code.py": TEN + "ours\n"})
     theirs = world.branch("theirs", {"CHANGES.md": LOG + "- theirs\n", "code.py": TEN + "x\n"})
-    assert world.resolve(ours, theirs, UNION) == Unresolved(paths=("code.py",), reason="")
-    assert world.resolve(ours, theirs) == Unresolved(paths=("CHANGES.md", "code.py"), reason="")
+    everything = Unresolved(
+        paths=("CHANGES.md", "code.py"),
+        reason="",
+        messages=(
+            "CONFLICT (content): Merge conflict in CHANGES.md",
+            "CONFLICT (content): Merge conflict in code.py",
+        ),
+    )
+    assert world.resolve(ours, theirs, UNION) == everything
+    assert world.resolve(ours, theirs) == everything
 
 
 def test_a_merge_without_a_conflict_needs_no_step(world: World) -> None:
@@ -443,7 +451,7 @@ def test_a_generated_file_that_one_side_removed_is_not_made_again(world: World) 
 def test_the_command_waits_for_the_manifest_to_be_merged(world: World) -> None:
     ours = world.branch("ours", {"needs": "b\n", "app.lock": "b=1\n"})
     theirs = world.branch("theirs", {"needs": "c\n", "app.lock": "c=1\n"})
-    assert world.resolve(ours, theirs, LOCK) == Unresolved(paths=("needs",), reason="")
+    assert world.refused(ours, theirs, LOCK) == ""
     assert world.generated_on == []
 
 
@@ -474,9 +482,9 @@ def test_a_rule_that_cannot_leaves_the_path_to_the_next_one(world: World) -> Non
 def test_one_conflict_that_is_left_leaves_them_all(world: World) -> None:
     ours = world.branch("ours", {"CHANGES.md": LOG + "- a\n", "code.py": None})
     theirs = world.branch("theirs", {"CHANGES.md": LOG + "- b\n", "code.py": TEN + "x\n"})
-    found = world.resolve(ours, theirs, *EVERY)
-    assert isinstance(found, Unresolved)
-    assert found.paths == ("code.py",)
+    assert world.refused(ours, theirs, *EVERY) == (
+        "code.py: by the rule identical: it is a conflict of another kind (modify/delete)."
+    )
 
 
 def test_a_commit_that_is_not_there_is_an_error_and_no_conflict(world: World) -> None:
