@@ -32,6 +32,9 @@ from sf_mcp.git.snapshots import SNAPSHOTS
 BATCH_VERSION = (2, 39)
 """The first git whose `merge-tree` takes many pairs at once, on stdin."""
 
+IN_MEMORY = Path("/dev/shm")
+"""Where Linux keeps files in memory; it may be missing, or small."""
+
 MOST_HUNKS = 4
 HUNK_LINES = 12
 """Of each side of a hunk that are kept."""
@@ -43,7 +46,9 @@ CommitPair = tuple[Oid, Oid]
 
 _UNRELATED = Clash((), (Said("the branch has no history in common with the target", ()),))
 
-PLAIN_MARKERS = ("-c", "merge.conflictStyle=merge")
+FOR_TRIALS = ("-c", "merge.conflictStyle=merge", "-c", "core.looseCompression=0")
+"""Plain markers between the sides; and nothing is packed tight that is thrown away at once."""
+
 _A_FOLDER = b"040000"
 _NOTHING = b"000000"
 _HEADER_BYTES = 2 * 40 + 2
@@ -59,6 +64,7 @@ class Radar:
     def __init__(self, repository: Repository) -> None:
         """Look at this repository; nothing is known yet."""
         self._repository = repository
+        self._bases: dict[CommitPair, tuple[Oid, ...]] = {}
         self._footprints: dict[CommitPair, Footprint] = {}
         self._merges: dict[CommitPair, Clash | None] = {}
 
@@ -70,7 +76,7 @@ class Radar:
         Raises:
             GitFailed: one of the commits does not exist, or the disk is full.
         """
-        left = {commit: bases(self._repository, target, commit) for commit in commits.values()}
+        left = {commit: self._bases_of(target, commit) for commit in commits.values()}
         self._measure(
             pair
             for commit, places in left.items()
@@ -117,12 +123,21 @@ class Radar:
 
     def forget(self, but: Collection[Oid]) -> None:
         """Forget what was found out of other commits than these."""
+        self._bases = {
+            pair: found for pair, found in self._bases.items() if pair[0] in but and pair[1] in but
+        }
         self._footprints = {
             pair: found for pair, found in self._footprints.items() if pair[1] in but
         }
         self._merges = {
             pair: found for pair, found in self._merges.items() if pair[0] in but and pair[1] in but
         }
+
+    def _bases_of(self, target: Oid, commit: Oid) -> tuple[Oid, ...]:
+        pair = target, commit
+        if pair not in self._bases:
+            self._bases[pair] = bases(self._repository, target, commit)
+        return self._bases[pair]
 
     def _measure(self, pairs: Iterable[CommitPair]) -> None:
         missing = [pair for pair in dict.fromkeys(pairs) if pair not in self._footprints]
@@ -204,11 +219,23 @@ def trial_merges(repository: Repository, pairs: Sequence[CommitPair]) -> list[Cl
     """
     if not pairs:
         return []
-    with tempfile.TemporaryDirectory(prefix="sf-radar-") as scratch:
+    if IN_MEMORY.is_dir():
+        # Thousands of small files that nobody reads again: a disk would take seconds for them.
+        with suppress(OSError, GitFailed):
+            return _merged_in(repository, pairs, IN_MEMORY)
+    return _merged_in(repository, pairs, None)
+
+
+def _merged_in(
+    repository: Repository, pairs: Sequence[CommitPair], place: Path | None
+) -> list[Clash | None]:
+    with tempfile.TemporaryDirectory(prefix="sf-radar-", dir=place) as scratch:
         extra = _scratch(repository, scratch)
         try:
             merged = _in_a_batch(repository, pairs, extra)
-        except GitFailed:
+        except GitFailed as error:
+            if "unable to write" in error.stderr or "No space left" in error.stderr:
+                raise
             # One that git refuses ends the batch for all of them.
             merged = [_one_by_itself(repository, pair, extra) for pair in pairs]
         clashes = [found for found in merged if found is not None]
@@ -235,7 +262,7 @@ def _in_a_batch(
     if git_version() < BATCH_VERSION:
         return [_one_by_itself(repository, pair, extra) for pair in pairs]
     done = repository.run(
-        *PLAIN_MARKERS,
+        *FOR_TRIALS,
         "merge-tree",
         "--stdin",
         "-z",
@@ -261,7 +288,7 @@ def _one_by_itself(
     repository: Repository, pair: CommitPair, extra: Mapping[str, str]
 ) -> _Conflicted | None:
     done = repository.run(
-        *PLAIN_MARKERS,
+        *FOR_TRIALS,
         *("merge-tree", "--write-tree", "-z", "--name-only", *pair),
         accept=range(256),
         extra=extra,

@@ -27,6 +27,7 @@ BENCHMARKS = {
     "commands": "`sf task ready` and `sf status` as whole processes",
     "dispatch": "from a landing to the start of the dependent's process",
     "snapshot": "a snapshot of 15,000 files with 10 changed",
+    "radar": "the conflicts among 100 live branches on 15,000 files",
     "recovery": "from a worker's kill to the start of its successor's process",
     "server_start": "the server's start with 5,000 tasks and 200 sessions to recover",
     "rest": "memory and processor time of a server with nothing to do",

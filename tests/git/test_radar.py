@@ -67,6 +67,17 @@ def test_one_process_per_pair_says_the_same_as_a_batch(
     assert branches.objects() == before
 
 
+def test_where_files_cannot_be_kept_in_memory_the_disk_takes_them(
+    branches: Branches, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    mine = branches.branch("mine", {"a": "mine\n"})
+    other = branches.branch("other", {"a": "other\n"})
+    found = previews(branches, mine, {"other": other})
+    for place in (tmp_path / "nowhere", Path("/proc")):  # one that is not there, one for no files
+        monkeypatch.setattr(radar, "IN_MEMORY", place)
+        assert previews(branches, mine, {"other": other}) == found
+
+
 def test_a_renamed_file_meets_changes_under_its_old_name(branches: Branches) -> None:
     mine = branches.branch("mine", {"a": None, "renamed": "mine\n" + TEN})
     other = branches.branch("other", {"a": "other\n" + TEN})
