@@ -232,6 +232,13 @@ class TaskGraph:
             found.append(task_id)
         return tuple(found)
 
+    def in_ready_order(self, skip: Skip = ()) -> Iterator[TaskId]:
+        """Yield the tasks that can be claimed now, first to claim first, as far as it is read.
+
+        Nothing may be changed before the last of them has been taken.
+        """
+        return self._unskipped(skip)
+
     def first_ready(self, skip: Skip = ()) -> TaskId | None:
         """Return the task to claim next; its cost grows with what is skipped, not with tasks."""
         return next(self._unskipped(skip), None)

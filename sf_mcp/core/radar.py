@@ -232,3 +232,8 @@ def first_to_start(ready: Iterable[T], is_held: Callable[[T], bool]) -> tuple[T 
             return one, passed
         passed.append(one)
     return (passed[0], []) if passed else (None, [])
+
+
+def starting_order(ready: Sequence[T], is_held: Callable[[T], bool]) -> list[T]:
+    """Return ready tasks in the order in which they start as things stand."""
+    return sorted(ready, key=is_held)  # stable: otherwise the order stays

@@ -4,13 +4,14 @@
 that `sf task ready` pays for the graph and not for git.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sf_mcp.core.models import TaskId
     from sf_mcp.git.worktrees import Worktrees
     from sf_mcp.service.branches import BranchService
     from sf_mcp.service.budgets import BudgetService
@@ -63,7 +64,7 @@ class Services:
         """Looking at tasks."""
         from sf_mcp.service.queries import QueryService
 
-        return QueryService(self.workspace)
+        return QueryService(self.workspace, self._touched)
 
     @cached_property
     def claims(self) -> "ClaimService":
@@ -213,6 +214,10 @@ class Services:
         self.snapshots.on_taken.append(radar.note_snapshot)
         return radar
 
+    def _touched(self) -> "Mapping[TaskId, Collection[str]]":
+        """Return what live tasks have changed, as far as a radar has looked: commands have none."""
+        return self.radar.touched() if "radar" in self.__dict__ else {}
+
     @cached_property
     def conflict_warnings(self) -> "ConflictWarnings":
         """What workers are told of conflicts."""
@@ -285,7 +290,12 @@ class Services:
         from sf_mcp.service.dispatch import DispatchService
 
         return DispatchService(
-            self.workspace, self.claims, self.sessions, self.requests, self.work.make_place
+            self.workspace,
+            self.claims,
+            self.sessions,
+            self.requests,
+            self.work.make_place,
+            self._touched,
         )
 
     @cached_property

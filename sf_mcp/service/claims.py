@@ -22,6 +22,7 @@ from sf_mcp.core.models import (
     Task,
     TaskId,
 )
+from sf_mcp.core.radar import Ground
 from sf_mcp.core.states import QuestionEvent, QuestionState, TaskEvent, TaskState
 from sf_mcp.core.text import checked_text
 from sf_mcp.service import answers
@@ -386,12 +387,5 @@ def _neighbours(tx: Transaction, task: Task) -> list[tuple[TaskId, str]]:
     return [
         (other_id, title)
         for other_id, title, paths in tasks.declared_paths(tx.db)
-        if other_id != task.id
-        and any(_overlap(mine, theirs) for mine in task.paths for theirs in paths)
+        if other_id != task.id and Ground({other_id: paths}).met_by(task.paths)
     ]
-
-
-def _overlap(one: str, other: str) -> bool:
-    a, b = one.strip("/").split("/"), other.strip("/").split("/")
-    shorter = min(len(a), len(b))
-    return a[:shorter] == b[:shorter]

@@ -25,11 +25,13 @@ from sf_mcp.core.models import (
     Task,
     TaskId,
 )
+from sf_mcp.core.radar import first_to_start
 from sf_mcp.core.states import QuestionState, SessionState
 from sf_mcp.service import answers, opening
 from sf_mcp.service.budgets import may_go_on
 from sf_mcp.service.claims import ClaimService, grant_lease
 from sf_mcp.service.conflict_state import for_stewards
+from sf_mcp.service.holding import Touched, held_back, note_passed, nothing_touched
 from sf_mcp.service.limits import held_reason
 from sf_mcp.service.pauses import goes_on, paused_reason
 from sf_mcp.service.requests import RequestService
@@ -87,14 +89,16 @@ class DispatchService:
         session_service: SessionService,
         requests: RequestService,
         make_place: PlaceMaker,
+        touched: Touched = nothing_touched,
     ) -> None:
-        """`make_place` prepares where a session works."""
+        """`make_place` prepares where a session works; `touched` is what the radar has seen."""
         self._workspace = workspace
         self._claims = claims
         self._sessions = session_service
         self._resuming = Resuming(claims, session_service)
         self._reviewable = requests.reviewable
         self._make_place = make_place
+        self._touched = touched
         self._newest_start: tuple[SessionId, datetime] | None = None
 
     def next_order(self, caller: Caller) -> WorkOrder | None:
@@ -181,7 +185,10 @@ class DispatchService:
         return may_go_on(self._workspace, tx, task)
 
     def _first_startable(self, tx: Transaction) -> Task | None:
-        """Return the first ready task that nothing but a free slot was missing for."""
+        """Return the first ready task that nothing but a free slot was missing for.
+
+        One that would meet live work lets the others go first.
+        """
 
         def must_wait(task_id: TaskId) -> bool:
             task = tasks.get(tx.db, task_id)
@@ -191,8 +198,14 @@ class DispatchService:
                 or not self._may_go_on(tx, task)
             )
 
-        task_id = tx.graph.first_ready(must_wait)
-        return None if task_id is None else tasks.get(tx.db, task_id)
+        held = held_back(tx, self._touched)
+        task_id, passed = first_to_start(
+            tx.graph.in_ready_order(must_wait), is_held=held.__contains__
+        )
+        if task_id is None:
+            return None
+        note_passed(tx, passed, held)
+        return tasks.get(tx.db, task_id)
 
     def _askable(self, tx: Transaction) -> list[Question]:
         """Open questions that the headless director may take now."""

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from sf_mcp.core.errors import InvalidInput
 from sf_mcp.core.identity import Caller
 from sf_mcp.core.models import Handoff, LateWork, Oid, Question, RepairNote, Task, TaskId
+from sf_mcp.core.radar import MOST_HELD, starting_order
 from sf_mcp.core.states import PlanState, SessionState, TaskState
 from sf_mcp.core.why import Why
+from sf_mcp.service.holding import Hold, Touched, held_back, nothing_touched
 from sf_mcp.service.limits import held_reason
 from sf_mcp.service.merge_status import WAITING_FOR_REVIEW, merge_status
 from sf_mcp.service.pauses import parked, parked_sentence, paused_reason
@@ -80,9 +82,10 @@ class TreeLine:
 class QueryService:
     """Use cases that only look."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        """Look at this project."""
+    def __init__(self, workspace: Workspace, touched: Touched = nothing_touched) -> None:
+        """Look at this project; `touched` is what the radar has seen."""
         self._workspace = workspace
+        self._touched = touched
 
     def get_task(self, _caller: Caller, task: str) -> TaskView:
         """Return one task."""
@@ -143,7 +146,7 @@ class QueryService:
 
     def _ids(self, tx: Transaction, plan_id: str, state: str) -> list[TaskId]:
         if state == "ready":
-            ready = list(tx.graph.ready())
+            ready = starting_order(tx.graph.ready(), held_back(tx, self._touched).__contains__)
             if plan_id:
                 of_plan = {task.id for task in tasks.of_plan(tx.db, plans.get(tx.db, plan_id).id)}
                 ready = [task_id for task_id in ready if task_id in of_plan]
@@ -293,7 +296,16 @@ class QueryService:
         if lingering := [one.name for one in alive if one.subject == task.id]:
             return f"{task.id} waits until {lingering[0]} of its last attempt has ended.", ""
         slots = self._workspace.settings.orchestrator.max_concurrent
-        position = list(tx.graph.ready()).index(task.id) + 1
+        held = held_back(tx, self._touched)
+        ready = starting_order(tx.graph.ready(), held.__contains__)
+        position = ready.index(task.id) + 1
+        if (hold := held.get(task.id)) is not None and ready[0] not in held:
+            other = tasks.get(tx.db, hold.other)
+            return (
+                f"{task.id} is held back while other tasks are ready: {hold.path}, which it "
+                f"declares, is where {other.id} ({other.title}) is at work. {_at_the_latest(hold)}",
+                f"Nothing; or change what it declares: sf task update {task.id} --path …",
+            )
         if len(alive) >= slots:
             return (
                 f"{task.id} is ready and number {position} in line; all {slots} slots are taken.",
@@ -307,6 +319,14 @@ class QueryService:
             "is running.",
             "sf serve",
         )
+
+
+def _at_the_latest(hold: Hold) -> str:
+    """Return until when a task lets others go first."""
+    if hold.until is None:
+        minutes = int(MOST_HELD.total_seconds() // 60)
+        return f"It lets others go first for {minutes} minutes at most."
+    return f"At {hold.until:%H:%M:%S} UTC at the latest it is in line again."
 
 
 def _asked(question: Question) -> str:

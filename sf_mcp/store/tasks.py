@@ -173,6 +173,15 @@ def declared_paths(db: sqlite3.Connection) -> list[tuple[TaskId, str, tuple[str,
     return [(TaskId(row[0]), row[1], tuple(json.loads(row[2]))) for row in rows]
 
 
+def declared_unstarted(db: sqlite3.Connection) -> list[tuple[TaskId, tuple[str, ...]]]:
+    """Return id and declared paths of the open tasks that were never begun and declare any."""
+    rows = db.execute(
+        "SELECT id, paths FROM tasks WHERE state = 'open' AND branch IS NULL AND paths <> '[]'"
+        " ORDER BY number"
+    )
+    return [(TaskId(row[0]), tuple(json.loads(row[1]))) for row in rows]
+
+
 def is_plan_over(db: sqlite3.Connection, plan_id: PlanId) -> bool:
     """Return whether every task of the plan has ended, and not all of them by being cancelled."""
     row = db.execute(

@@ -8,6 +8,7 @@ import pytest
 from sf_mcp.core.models import Oid
 from sf_mcp.core.radar import Clash, Hunk
 from sf_mcp.git import radar
+from sf_mcp.git import trial_merges as trials
 from sf_mcp.git.merging import Conflicted, merge_trees
 from sf_mcp.git.radar import Radar
 from sf_mcp.git.repository import Repository
@@ -60,7 +61,7 @@ def test_one_process_per_pair_says_the_same_as_a_batch(
         "z": branches.branch("three", {"a": None}),
     }
     batch = previews(branches, mine, others)
-    monkeypatch.setattr(radar, "BATCH_VERSION", (99, 0))
+    monkeypatch.setattr(trials, "BATCH_VERSION", (99, 0))
     before = branches.objects()
     assert previews(branches, mine, others) == batch
     assert set(batch) == {"x", "z"}
@@ -74,7 +75,7 @@ def test_where_files_cannot_be_kept_in_memory_the_disk_takes_them(
     other = branches.branch("other", {"a": "other\n"})
     found = previews(branches, mine, {"other": other})
     for place in (tmp_path / "nowhere", Path("/proc")):  # one that is not there, one for no files
-        monkeypatch.setattr(radar, "IN_MEMORY", place)
+        monkeypatch.setattr(trials, "IN_MEMORY", place)
         assert previews(branches, mine, {"other": other}) == found
 
 
@@ -120,8 +121,8 @@ def test_hunks_show_both_sides_and_are_cut(branches: Branches) -> None:
     other = branches.branch("other", {"b": "".join(f"other {n}\n" for n in range(30))})
     (hunk,) = previews(branches, mine, {"other": other})["other"].hunks
     assert hunk.path == "b"
-    assert hunk.ours.splitlines()[0] == "x" * radar.LINE_CHARACTERS
-    assert hunk.theirs.splitlines()[-1] == f"… and {30 - radar.HUNK_LINES} more lines"
+    assert hunk.ours.splitlines()[0] == "x" * trials.LINE_CHARACTERS
+    assert hunk.theirs.splitlines()[-1] == f"… and {30 - trials.HUNK_LINES} more lines"
 
 
 def test_a_line_that_looks_like_a_marker_is_a_line(branches: Branches) -> None:
