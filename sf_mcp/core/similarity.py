@@ -28,7 +28,9 @@ _STOP_WORDS = frozenset(_GRAMMAR.split())
 
 def words_of(text: str) -> frozenset[str]:
     """Return the words that say something, in one form each: no case, no accents, no plural `s`."""
-    plain = unicodedata.normalize("NFKD", text.casefold())
+    plain = text
+    for _ in range(2):  # such as a Fraktur A has its case only as a plain letter
+        plain = unicodedata.normalize("NFKD", plain.casefold())
     plain = "".join(char for char in plain if not unicodedata.combining(char))
     words = {_singular(word) for word in _WORD.findall(plain) if word not in _STOP_WORDS}
     return frozenset(words - _STOP_WORDS)

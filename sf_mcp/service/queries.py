@@ -146,7 +146,8 @@ class QueryService:
 
     def _ids(self, tx: Transaction, plan_id: str, state: str) -> list[TaskId]:
         if state == "ready":
-            ready = starting_order(tx.graph.ready(), held_back(tx, self._touched).__contains__)
+            ready = list(tx.graph.ready())
+            ready = starting_order(ready, held_back(tx, self._touched).__contains__)
             if plan_id:
                 of_plan = {task.id for task in tasks.of_plan(tx.db, plans.get(tx.db, plan_id).id)}
                 ready = [task_id for task_id in ready if task_id in of_plan]

@@ -1,7 +1,7 @@
 """Likeness of texts: what it finds in real questions, and what holds for any texts at all."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sf_mcp.core.similarity import ALIKE, most_similar, similarity, words_of
@@ -83,6 +83,7 @@ def test_a_text_is_wholly_like_itself_however_it_is_written(text: str, among: li
 
 
 @given(TEXTS)
+@example("\N{MATHEMATICAL BOLD FRAKTUR CAPITAL A}")
 def test_the_words_of_words_are_those_words(text: str) -> None:
     assert words_of(" ".join(sorted(words_of(text)))) == words_of(text)
 
