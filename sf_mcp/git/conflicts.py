@@ -24,6 +24,8 @@ from sf_mcp.git.worktrees import Worktrees
 WITH_BASE = ("-c", "merge.conflictStyle=diff3")
 MARKED = re.compile(r"^<{7}[ \r\n].*?^>{7}(?: [^\n]*)?$", re.DOTALL | re.MULTILINE)
 """A place in conflict, from its first marker to its last."""
+MINE, TARGET = "the merge request", "the target"
+"""What the two sides are called where they are shown."""
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 LOOKED_AT_BYTES = 8_000
 """Of a file, for a NUL: as git itself tells binary files from text."""
@@ -70,7 +72,8 @@ def hunks_of(
     length = 0
     for path in paths:
         shown = repository.run("cat-file", "blob", f"{tree}:{path}", accept=(0, 128))
-        for hunk in hunks_in(path, readable(shown.stdout)) if shown.exit_code == 0 else ():
+        text = readable(shown.stdout) if shown.exit_code == 0 else ""
+        for hunk in hunks_in(path, text.replace(ours, MINE).replace(theirs, TARGET)):
             if length + len(hunk) > limit:
                 return "\n\n".join([*found, "… and more"])
             found.append(hunk)

@@ -324,6 +324,14 @@ class Repository:
         )
         return _log_entries(listed)
 
+    def message_of(self, commit: Oid) -> str:
+        """Return the message of a commit.
+
+        Raises:
+            GitFailed: there is no such commit.
+        """
+        return self.run("show", "--no-patch", "--format=%B", commit).text.strip()
+
     def first_parents_between(
         self, base: str, commit: str, *, paths: Sequence[str], limit: int
     ) -> tuple[LogEntry, ...]:

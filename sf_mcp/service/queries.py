@@ -51,6 +51,8 @@ class TaskView:
     landed_commit: Oid | None
     summary: str
     """Of its newest merge request."""
+    merge_status: str
+    """What the merge request under way waits for, with its id; empty when there is none."""
     handoffs: list[Handoff]
     late_work: list[LateWork]
     repair_notes: list[RepairNote]
@@ -106,11 +108,18 @@ class QueryService:
                 ],
                 landed_commit=request.landed_commit if request else None,
                 summary=request.summary if request else "",
+                merge_status=self._merge_status(tx, found),
                 handoffs=handoffs.of_task(tx.db, found.id),
                 late_work=late_work.of_task(tx.db, found.id),
                 repair_notes=merge_requests.repair_notes(tx.db, found.id),
                 answers=questions.answers_of_task(tx.db, found.id),
             )
+
+    def _merge_status(self, tx: Transaction, task: Task) -> str:
+        request = merge_requests.live_of_task(tx.db, task.id)
+        if request is None:
+            return ""
+        return f"{request.id} is {merge_status(tx, request, self._workspace.settings)}"
 
     def list_tasks(
         self,

@@ -182,6 +182,12 @@ class ResolutionService:
                 )
         return tuple(found)
 
+    def message_of(self, request: MergeRequest) -> str:
+        """Return what was said of the resolution that is pinned; empty when none is."""
+        with self._workspace.read() as tx:
+            conflict = conflicts.resolved_as(tx.db, request.commit)
+        return self._forge.message_of(request.commit) if conflict is not None else ""
+
     # -- what it hands back ------------------------------------------------------------------------
 
     def checked(

@@ -103,6 +103,7 @@ def _whole_text(view: TaskView) -> str:
         ("Late work", [late_text(late) for late in view.late_work[::-1]]),
         ("Repair note", [f"{note.reason}\n{note.detail}" for note in view.repair_notes[::-1]]),
         ("Answer", [f"{asked}\n→ {answer}" for asked, answer in view.answers[::-1]]),
+        ("Merge request", [view.merge_status] if view.merge_status else []),
         ("Merge summary", [view.summary] if view.summary else []),
     ]
     for heading, texts in sections:
@@ -267,6 +268,7 @@ class ReviewBrief(BaseModel):
     changed_files: list[str]
     diff: str
     next_start: int | None = Field(description="Pass as `start`; null: this was the last page.")
+    resolution: str = Field(description="Whether a steward merged it, and what it left out.")
     worktree: str = Field(description="A read-only checkout of the pinned commit.")
     note: str = ""
 

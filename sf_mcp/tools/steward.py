@@ -52,6 +52,7 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
                 changed_files=list(changes.files),
                 diff=changes.diff,
                 next_start=changes.next_start,
+                resolution=services.resolutions.message_of(request),
                 worktree=changes.worktree,
             )
             return fitted(

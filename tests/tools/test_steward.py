@@ -68,6 +68,7 @@ async def test_a_steward_reads_and_approves_and_the_work_lands(server: Served, m
         assert (brief["merge_request"], brief["task"]) == (request.id, request.task_id)
         assert (brief["intent"], brief["acceptance"]) == ("Why.", ["it parses"])
         assert (brief["summary"], brief["commit"]) == ("done", request.commit)
+        assert brief["resolution"] == ""
         assert brief["changed_files"] == [f"src/{mode}.py"]
         assert "+one\n+two\n" in brief["diff"]
         assert brief["next_start"] is None
@@ -209,6 +210,11 @@ async def test_a_steward_resolves_a_conflict_and_the_work_lands(server: Served, 
         assert (brief["paths"], brief["target"]) == ([name], "main")
         assert Path(brief["worktree"]) == steward.cwd
         assert f"{name}:2\n<<<<<<<" in brief["text"]
+        shown = await tools("get_task", task=request.task_id)
+        assert (
+            f"## Merge request\n{request.id} is in conflict with main in {name}: a steward "
+            "resolves it" in shown["text"]
+        )
         assert [side["title"] for side in brief["others"]] == ["theirs"]
 
         write(steward.cwd, {name: "one\nmine\nthree\n"})
@@ -234,7 +240,11 @@ async def test_a_steward_resolves_a_conflict_and_the_work_lands(server: Served, 
     project.run_train()
     reviewer = a_steward(project, request)
     async with over_http(server, Role.STEWARD, reviewer.token, mode) as client:
-        await Tools(client)("approve_merge", reason="Yes.")
+        tools = Tools(client)
+        brief = await tools("claim_review")
+        assert "resolved by steward-" in brief["resolution"]
+        assert f"Not taken over:\n- {name}, 1 line: mine says it" in brief["resolution"]
+        await tools("approve_merge", reason="Yes.")
     reviewer.end()
     project.run_train()
     assert project.request(request.id).state is MergeState.LANDED
