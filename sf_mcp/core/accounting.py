@@ -43,6 +43,8 @@ class Versions:
     merged: File | None
     """What git made of it, when that did not conflict."""
     result: File | None
+    is_special: bool = False
+    """Not in conflict by its lines, but its lines may not decide: its attributes say so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,10 @@ class What(StrEnum):
     ONE_DELETED = "changed by one side, deleted by the other: say in `decided` what becomes of it"
     NOT_THERE = "missing from the result: say why in `decided`"
     BACK_AGAIN = "gone on both sides, there in the result: say why in `decided`"
+    SPECIAL = (
+        "merged by lines, which its attributes do not allow: say in `decided` that it is right as "
+        "it is, or whose it is"
+    )
     WITHOUT_LINES = (
         "binary, a link or a submodule, changed by both sides: say in `decided` which one it is"
     )
@@ -129,6 +135,8 @@ def account(
 def _of_path(versions: Versions) -> What | None:
     """Return why the path must be decided as a whole; None when its lines say it all."""
     sides = (versions.base, versions.mine, versions.theirs)
+    if versions.is_special:
+        return What.SPECIAL
     if not versions.is_conflicting:
         is_as_merged = _same(versions.result, versions.merged)
         return None if is_as_merged else What.ELSEWHERE

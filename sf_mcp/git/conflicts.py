@@ -152,21 +152,25 @@ class MergeUnderWay:
             found.setdefault(path, {})[int(stage)] = (mode, oid)
         return found
 
-    def outcome(self, takes: Mapping[str, Take]) -> Outcome:
+    def outcome(self, takes: Mapping[str, Take], special: Sequence[str] = ()) -> Outcome:
         """Return what the files amount to at this moment, with these paths decided as a whole.
+
+        `special` are paths that somebody has to judge even where their lines do not conflict.
 
         Raises:
             GitFailed: a file cannot be read, or the disk is full; nothing was changed.
         """
         stages = self.stages()
         merged = _entries_of_index(self._git("ls-files", "--stage", "-z").stdout)
+        judged = [path for path in special if path in merged]
+        sides = self._sides(judged)
         with tempfile.TemporaryDirectory(prefix="sf-resolution-") as folder:
             index = Path(folder) / "index"
             admin = self._forge.git_dir / "worktrees" / self._name
             shutil.copy2(admin / "index", index)
             extra = {"GIT_INDEX_FILE": str(index)}
             self._git("-c", "core.safecrlf=false", "add", "--all", "--", ".", extra=extra)
-            self._decide(takes, stages, merged, extra)
+            self._decide(takes, {**sides, **stages}, merged, extra)
             found = _entries_of_index(self._git("ls-files", "--stage", "-z", extra=extra).stdout)
             self._set_modes(found, stages, merged, extra)
             tree = Oid(self._git("write-tree", extra=extra).text)
@@ -174,9 +178,21 @@ class MergeUnderWay:
         elsewhere = [
             path
             for path in sorted({*merged, *result} - set(stages))
-            if merged.get(path) != result.get(path)
+            if merged.get(path) != result.get(path) or path in judged
         ]
-        return Outcome(tree=tree, files=self._versions(stages, elsewhere, merged, result))
+        files = self._versions(stages, self._sides(elsewhere), merged, result, special=judged)
+        return Outcome(tree=tree, files=files)
+
+    def _sides(self, paths: Sequence[str]) -> dict[str, dict[int, _Entry]]:
+        """Return the versions of paths that are not in conflict, as `stages` does of the others."""
+        if not paths:
+            return {}
+        base = self._forge.merge_base(self._ours, self._theirs)
+        found: dict[str, dict[int, _Entry]] = {path: {} for path in paths}
+        for stage, side in enumerate((base, self._ours, self._theirs), 1):
+            for path, entry in (_entries_of_tree(self._forge, side, paths) if side else {}).items():
+                found[path][stage] = entry
+        return found
 
     def _decide(
         self,
@@ -218,22 +234,15 @@ class MergeUnderWay:
     def _versions(
         self,
         stages: Mapping[str, Mapping[int, _Entry]],
-        elsewhere: Sequence[str],
+        elsewhere: Mapping[str, Mapping[int, _Entry]],
         merged: Mapping[str, _Entry],
         result: Mapping[str, _Entry],
+        *,
+        special: Sequence[str],
     ) -> tuple[Versions, ...]:
-        base = self._forge.merge_base(self._ours, self._theirs)
-        sides = [
-            _entries_of_tree(self._forge, side, elsewhere) if side and elsewhere else {}
-            for side in (base, self._ours, self._theirs)
-        ]
         rows = [
-            (path, [*(stages[path].get(stage) for stage in (1, 2, 3)), None, result.get(path)])
-            for path in stages
-        ]
-        rows += [
-            (path, [*(side.get(path) for side in sides), merged.get(path), result.get(path)])
-            for path in elsewhere
+            (path, [*(sides.get(stage) for stage in (1, 2, 3)), merged.get(path), result.get(path)])
+            for path, sides in {**elsewhere, **stages}.items()
         ]
         texts = _texts(self._forge, (entry for _, row in rows for entry in row if entry))
         found: list[Versions] = []
@@ -251,6 +260,7 @@ class MergeUnderWay:
                     theirs=files[2],
                     merged=files[3],
                     result=files[4],
+                    is_special=path in special and path not in stages,
                 )
             )
         return tuple(found)

@@ -280,6 +280,7 @@ class Services:
             self.target,
             self.publishing,
             self.requests,
+            self.conflicts,
             self.checking,
             self.resolving,
         )

@@ -78,6 +78,7 @@ def _told(tx: Transaction, conflict: Conflict) -> str:
         "Merge the target into your branch (`git fetch origin && git merge FETCH_HEAD`) and "
         "resolve, keeping both intents:",
         *conflict.messages[:10],
+        conflict.reason[:NOTE_CHARACTERS],
         *what_was_said(tx, conflict.merge_request_id),
         conflict.hunks,
     ]

@@ -15,10 +15,11 @@ from sf_mcp.core.identity import SERVER
 from sf_mcp.core.models import Conflict, EndKind, MergeRequest, MergeRequestId, Oid, TaskId
 from sf_mcp.core.states import ConflictEvent, ConflictState, MergeState
 from sf_mcp.core.text import one_line
-from sf_mcp.git.command import GitFailed
 from sf_mcp.git.conflicts import MergeUnderWay, hunks_of
-from sf_mcp.git.merging import Conflicted, merge_trees
+from sf_mcp.git.identity import SERVER as SERVER_IDENTITY
+from sf_mcp.git.identity import identity
 from sf_mcp.git.moving import move_branch
+from sf_mcp.git.resolving import Resolved, Unresolved, resolve
 from sf_mcp.git.snapshots import snapshot
 from sf_mcp.git.worktrees import Worktrees
 from sf_mcp.service import conflict_state
@@ -27,6 +28,7 @@ from sf_mcp.service.snapshots import SnapshotService
 from sf_mcp.service.target import TargetService
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
+from sf_mcp.settings import ResolveRule
 from sf_mcp.store import conflicts, leases, merge_requests, sessions
 from sf_mcp.store.conflicts import CONFLICTS
 
@@ -81,11 +83,8 @@ class ConflictService:
                 return False
             if conflict_state.is_open(tx, present):
                 return True
-            if (lease := leases.live_on(tx.db, present.id)) is not None:
-                # Its review: what is to be reviewed will be another commit.
-                tx.end_lease(lease, EndKind.DONE, "in conflict with the target")
-                holder = sessions.get(tx.db, lease.session_id)
-                tx.edit_session(holder, stop_requested=f"{present.id} is in conflict")
+            # Its review: what is to be reviewed will be another commit.
+            self._let_go(tx, present.id, "it is in conflict")
             conflicts.begin(
                 tx.db,
                 present,
@@ -207,12 +206,16 @@ class ConflictService:
             stored = CONFLICTS.get(tx.db, conflict.number)
             if stored is None or stored.ended_at is not None:
                 return
-            request = merge_requests.get(tx.db, conflict.merge_request_id)
-            conflict_state.drop(tx, request.id, reason)
-            if (lease := leases.live_on(tx.db, request.id)) is not None:
-                tx.end_lease(lease, EndKind.DONE, reason)
-                holder = sessions.get(tx.db, lease.session_id)
-                tx.edit_session(holder, stop_requested=f"{request.id}: {reason}")
+            conflict_state.drop(tx, conflict.merge_request_id, reason)
+            self._let_go(tx, conflict.merge_request_id, reason)
+
+    @staticmethod
+    def _let_go(tx: Transaction, request_id: MergeRequestId, reason: str) -> None:
+        """End what a steward does about the merge request, since it is over without one."""
+        if (lease := leases.live_on(tx.db, request_id)) is not None:
+            tx.end_lease(lease, EndKind.DONE, reason)
+            holder = sessions.get(tx.db, lease.session_id)
+            tx.edit_session(holder, stop_requested=f"{request_id}: {reason}")
 
     def _look_again(self, conflict: Conflict) -> bool:
         """Drop a conflict that nobody works on and that is none with the target of now."""
@@ -222,25 +225,30 @@ class ConflictService:
         with self._workspace.read() as tx:
             if leases.live_on(tx.db, conflict.merge_request_id) is not None:
                 return False
-        try:
-            merged = merge_trees(self._forge, conflict.commit, head)
-        except GitFailed as error:
-            logger.warning("%s cannot be merged: %s", conflict.merge_request_id, error)
-            return False
-        if not isinstance(merged, Conflicted):
+        found = self._merged(conflict, head)
+        if isinstance(found, Resolved):
             self._drop(conflict, "the target has moved, and the merge is clean by now")
             return True
-        self._note(conflict, head, merged.paths, merged.messages)
+        self._note(conflict, head, found)
         return False
 
-    def _note(
-        self, conflict: Conflict, head: Oid, paths: Sequence[str], messages: Sequence[str]
-    ) -> Conflict:
+    def _merged(self, conflict: Conflict, head: Oid) -> Resolved | Unresolved:
+        """Merge as the train does, but for its rules: they have their turn when it is clean."""
+        return resolve(
+            self._forge, ours=head, theirs=conflict.commit, rules=(), generate=_no_command
+        )
+
+    def _note(self, conflict: Conflict, head: Oid, found: Unresolved) -> None:
         """Record with which commit of the target the conflict is now."""
-        hunks = hunks_of(self._forge, conflict.commit, head, paths, limit=HUNK_CHARACTERS)
+        hunks = hunks_of(self._forge, conflict.commit, head, found.paths, limit=HUNK_CHARACTERS)
         with self._workspace.write(SERVER) as tx:
-            return tx.edit_conflict(
-                conflict, target=head, paths=tuple(paths), messages=tuple(messages), hunks=hunks
+            tx.edit_conflict(
+                conflict,
+                target=head,
+                paths=found.paths,
+                messages=found.messages,
+                reason=found.reason,
+                hunks=hunks,
             )
 
     # -- where it is resolved ----------------------------------------------------------------------
@@ -263,15 +271,35 @@ class ConflictService:
             return merge.path
         self.keep_files(request_id, "before it is merged anew")
         merge = MergeUnderWay(self._worktrees, _name(request_id), conflict.commit, head)
-        if not merge.begin():
-            merge.remove()
+        found = self._merged(conflict, head)
+        if isinstance(found, Resolved):
             self._drop(conflict, "the merge is clean by now")
             raise GitRefused(f"{request_id} is not in conflict any more.")
         if conflict.target != head:
-            merged = merge_trees(self._forge, conflict.commit, head)
-            messages = merged.messages if isinstance(merged, Conflicted) else ()
-            self._note(conflict, head, tuple(merge.stages()), messages)
+            self._note(conflict, head, found)
+        if not merge.begin() and found.messages:
+            # There git reads the attributes, and unites or drives what the forge's merge does not.
+            self._accept_as_merged(conflict, merge, head)
+            raise GitRefused(f"{request_id} merged by itself in a worktree.")
         return merge.path
+
+    def _accept_as_merged(self, conflict: Conflict, merge: MergeUnderWay, head: Oid) -> None:
+        """Take what git itself made of the two in a worktree for the resolution."""
+        commit = self._forge.commit_tree(
+            merge.outcome({}).tree,
+            [conflict.commit, head],
+            f"Merge {self._target.branch} into {conflict.merge_request_id}, as its attributes say",
+            identity(self._workspace.layout.root) or SERVER_IDENTITY,
+            self._workspace.now(),
+        )
+        with self._workspace.write(SERVER) as tx:
+            stored = CONFLICTS.get(tx.db, conflict.number)
+            if stored is None or stored.state is not ConflictState.OPEN:
+                return
+            tx.move_conflict(stored, ConflictEvent.ACCEPT, resolution=commit)
+            self._let_go(tx, conflict.merge_request_id, "merged in a worktree")
+            tx.event("resolution_accepted", conflict.merge_request_id, commit=commit)
+        self.settle()
 
     def merge_of(self, conflict: Conflict) -> MergeUnderWay:
         """Return the merge of a conflict, begun or not."""
@@ -306,6 +334,10 @@ class ConflictService:
             if not is_used:
                 self.keep_files(request_id, "before its worktree is removed")
                 self._worktrees.remove_detached(path.name)
+
+
+def _no_command(rule: ResolveRule, tree: Oid) -> Oid:
+    raise AssertionError(f"{rule} is no rule of a merge without rules ({tree})")
 
 
 def _name(request_id: MergeRequestId) -> str:

@@ -155,6 +155,7 @@ class ResolutionService:
         target = self._target.branch
         parts = [
             ("The places in conflict", "\n".join([*conflict.messages, "", conflict.hunks])),
+            ("Why no rule resolves it", conflict.reason),
             (f"What {task.id} did to these files", mine),
             (f"What {target} did to them since {task.id} began", theirs),
             ("What came of it before", "\n".join(said)),
@@ -220,7 +221,7 @@ class ResolutionService:
                 remedy="End your turn; it is made anew for another session.",
             )
         takes = {one.path: take for one, take in decided}
-        outcome = merge.outcome(takes)
+        outcome = merge.outcome(takes, conflict.paths)
         self._refuse_odd_paths(conflict, outcome, takes)
         accounted = account(outcome.files, dropped, [one for one, _ in decided])
         if accounted.unaccounted:
@@ -238,7 +239,7 @@ class ResolutionService:
     def _refuse_odd_paths(
         self, conflict: Conflict, outcome: Outcome, takes: dict[str, Take]
     ) -> None:
-        conflicting = {one.path for one in outcome.files if one.is_conflicting}
+        conflicting = {one.path for one in outcome.files if one.is_conflicting or one.is_special}
         sided = {path for path, take in takes.items() if take in (Take.MINE, Take.TARGET)}
         if strange := sorted(sided - conflicting):
             raise InvalidInput(

@@ -25,6 +25,7 @@ from sf_mcp.git.identity import identity
 from sf_mcp.git.repository import Repository
 from sf_mcp.git.resolving import Resolved, Unresolved
 from sf_mcp.service.checking import Checking, CheckingPlace, did_not_start
+from sf_mcp.service.conflicts import ConflictService
 from sf_mcp.service.endings import complete_if_over, end_review
 from sf_mcp.service.merge_status import is_released
 from sf_mcp.service.pauses import paused_reason
@@ -71,6 +72,7 @@ class TrainService:
         target: TargetService,
         publishing: PublishingService,
         requests: RequestService,
+        conflicts: ConflictService,
         checking: Checking,
         resolving: Resolving,
     ) -> None:
@@ -80,6 +82,7 @@ class TrainService:
         self._target = target
         self._publishing = publishing
         self._requests = requests
+        self._conflicts = conflicts
         self._checking = checking
         self._resolving = resolving
         self._place = CheckingPlace("check-train", threading.Lock())
@@ -99,6 +102,7 @@ class TrainService:
         self._target.undo_foreign_moves()
         self._publishing.take_in_upstream()
         self._publishing.take_in_remote()
+        self._conflicts.settle()
         queue = self._queue()
         for gone in self._rests.keys() - {THE_TARGET, *(request.id for request in queue)}:
             del self._rests[gone]
@@ -131,7 +135,11 @@ class TrainService:
         with self._workspace.read() as tx:
             if paused_reason(tx):
                 return []
-            waiting = merge_requests.in_state(tx.db, MergeState.OPEN)
+            waiting = [
+                one
+                for one in merge_requests.in_state(tx.db, MergeState.OPEN)
+                if not self._conflicts.is_open(tx, one)
+            ]
             return sorted(
                 waiting,
                 key=lambda one: (tx.graph.effective_priority(one.task_id), int(one.id[1:])),
@@ -168,8 +176,13 @@ class TrainService:
         if found is None:
             return False
         if isinstance(found, Unresolved):
-            self._send_back(request, *self._told_of_conflict(found))
-            return True
+            return self._conflicts.open_conflict(
+                request,
+                head=target,
+                paths=found.paths,
+                messages=found.messages,
+                reason=found.reason,
+            )
         tree = found.tree
         if tree == self._forge.tree_of(target):
             # Its whole content is in the target already: nothing would land.
@@ -186,7 +199,8 @@ class TrainService:
         if failed is None:
             return False
         if failed:
-            self._send_back(request, *self._told(failed))
+            if not self._conflicts.rejected(request, *self._told(failed)):
+                self._send_back(request, *self._told(failed))
             return True
         changed = self._note_tree(request, tree, "checks_passed")
         if not self._may_land(request):
@@ -377,17 +391,6 @@ class TrainService:
             tx.event("closed", task.id, reason=request.no_changes_reason or "already in the target")
             complete_if_over(tx, task)
         return True
-
-    def _told_of_conflict(self, found: Unresolved) -> tuple[str, str]:
-        paths = ", ".join(found.paths[:10])
-        branch = self._target.branch
-        what = "conflicts with" if found.messages else "cannot be merged by lines with"
-        return (
-            f"it {what} {branch} in {paths}",
-            f"Merge {branch} into your branch (`git fetch origin && git merge origin/{branch}`), "
-            "resolve, keeping both intents:\n"
-            + "\n".join([*found.messages[:30], *filter(None, [found.reason])]),
-        )
 
     def _told(self, failed: Sequence[Verdict]) -> tuple[str, str]:
         names = ", ".join(verdict.check for verdict in failed)

@@ -19,6 +19,7 @@ from sf_mcp.core.states import TASK_ENDS, MergeState, TaskState
 from sf_mcp.git.interrupted import ANNOUNCEMENT
 from sf_mcp.store import landings, merge_requests, sessions, tasks
 from tests.builders import Project, Worker, git, next_worker
+from tests.service.builders_conflicts import BOTH, resolved
 from tests.service.rules import check_rows
 
 ROUNDS = 30
@@ -117,9 +118,16 @@ def go_on(project: Project) -> None:
 
 
 def _work(project: Project, worker: Worker) -> None:
-    """Do what a worker does that has no trouble: commit what lies there, and have it merged."""
-    assert worker.session.role is Role.WORKER
+    """Do what a worker does that has no trouble: commit what lies there, and have it merged.
+
+    And what a steward does, in a conflict of one file.
+    """
     services = project.services
+    if worker.session.role is Role.STEWARD:
+        resolved(worker, BOTH)
+        worker.end()
+        return
+    assert worker.session.role is Role.WORKER
     brief, place = services.work.claim(worker.caller)
     if place is None:
         brief, place = services.work.prepare(brief)

@@ -86,3 +86,10 @@ def states(project: Project, request: MergeRequest) -> list[ConflictState]:
 def is_in_conflict(project: Project, request: MergeRequest) -> bool:
     with project.services.workspace.read() as tx:
         return project.services.conflicts.is_open(tx, project.request(request.id))
+
+
+def why_in_conflict(project: Project, request: MergeRequest) -> str:
+    """Return why a steward is needed for the conflict that the request is in."""
+    newest = conflicts_of(project, request)[-1]
+    assert newest.state is ConflictState.OPEN
+    return newest.reason

@@ -5,7 +5,7 @@ dies. Each is what the tool, the loop or the launcher's request of that name doe
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -25,11 +25,13 @@ from tests.builders import (
     a_commit,
     a_merge_request,
     a_session,
+    a_steward,
     a_task,
     a_worker,
     git,
     write,
 )
+from tests.service.builders_conflicts import BOTH, a_conflict
 from tests.service.builders_landing import a_candidate, config
 from tests.service.effects import Kind
 
@@ -229,6 +231,30 @@ def a_landing_that_a_crash_left(project: Project) -> Facts:
     return {}
 
 
+def a_conflict_that_is_mended(project: Project) -> Facts:
+    """Leave a steward that has mended the files and has not said so."""
+    request = a_conflict(project)
+    steward = a_steward(project, request)
+    write(steward.cwd, BOTH)
+    return {"session": steward.session.id, "name": steward.session.name}
+
+
+def submit_the_resolution(services: Services, facts: Facts) -> None:
+    caller = replace(_caller(facts), role=Role.STEWARD)
+    made = services.resolutions.checked(caller, summary="both", dropped=(), decided=())
+    services.workspace.once(
+        caller,
+        Call(key="the call", tool="submit_resolution", request_hash="its arguments"),
+        lambda: services.resolutions.accept(caller, made).id,
+    )
+    services.conflicts.settle()
+
+
+def a_conflict_without_a_steward(project: Project) -> Facts:
+    a_conflict(project)
+    return {}
+
+
 def step_the_train(services: Services, facts: Facts) -> None:
     while services.train.step():
         pass
@@ -277,6 +303,12 @@ OPERATIONS: dict[str, Operation] = {
         lambda services, _: services.work.tidy_ended(),
         frozenset({Kind.PROCESS, Kind.FILE}),
     ),
+    "start a steward on a conflict": Operation(
+        a_conflict_without_a_steward,
+        lambda services, _: services.dispatch.next_order(PERSON),
+        frozenset({Kind.PROCESS, Kind.FILE}),
+    ),
+    "resolve a conflict": Operation(a_conflict_that_is_mended, submit_the_resolution),
     "land": Operation(a_request, step_the_train, ALL),
     "take in commits of the person's": Operation(
         a_request_and_commits_of_the_persons,

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from sf_mcp.core.accounting import Decided
 from sf_mcp.core.identity import PERSON
 from sf_mcp.core.models import EndKind, MergeRequest, Oid
 from sf_mcp.core.states import ConflictState, MergeState, TaskState
+from sf_mcp.git.conflicts import Take
+from sf_mcp.service.resolutions import Unresolved
 from tests.builders import (
     Project,
     Worker,
@@ -106,7 +109,7 @@ def test_a_review_that_is_under_way_ends_with_the_conflict(tmp_path: Path) -> No
     move_target(project, THEIRS)
     assert found(project, request)
     assert project.live_lease(request.id) is None
-    assert project.session(reviewer.session.id).stop_requested == f"{request.id} is in conflict"
+    assert project.session(reviewer.session.id).stop_requested == f"{request.id}: it is in conflict"
 
 
 # -- who resolves it -------------------------------------------------------------------------------
@@ -446,3 +449,38 @@ def test_the_worktree_goes_when_the_conflict_is_over(project: Project) -> None:
     steward.end()
     project.services.work.tidy_ended()
     assert not steward.cwd.exists()
+
+
+# -- attributes ------------------------------------------------------------------------------------
+
+
+def test_what_the_attributes_let_git_unite_needs_no_steward(project: Project) -> None:
+    move_target(project, {".gitattributes": "*.log merge=union\n", "a.log": "one\n"})
+    request = one_request(project, {"a.log": "one\nmine\n"})
+    move_target(project, {"a.log": "one\ntheirs\n"})
+    project.run_train()
+    assert states(project, request) == [OPEN]
+    assert next_worker(project) is None
+    project.run_train()
+    assert states(project, request) == [RESOLVED]
+    assert landed(project) == [request.id]
+    assert sorted(content(project, "a.log").split()) == ["mine", "one", "theirs"]
+
+
+def test_what_was_merged_by_lines_against_its_attributes_is_decided_by_a_steward(
+    project: Project,
+) -> None:
+    lines = [f"{number}\n" for number in range(9)]
+    move_target(project, {".gitattributes": "*.db merge=special\n", "a.db": "".join(lines)})
+    request = one_request(project, {"a.db": "".join(["mine\n", *lines[1:]])})
+    move_target(project, {"a.db": "".join([*lines[:-1], "theirs\n"])})
+    project.run_train()
+    steward = a_steward(project, request)
+    with pytest.raises(Unresolved, match=r"a\.db: merged by lines, which its attributes do not"):
+        resolved(steward, {})
+    resolved(steward, {}, decided=[(Decided(path="a.db", reason="lines it is"), Take.AS_IT_IS)])
+    steward.end()
+    project.run_train()
+    assert landed(project) == [request.id]
+    assert content(project, "a.db").startswith("mine\n1\n")
+    assert content(project, "a.db").endswith("7\ntheirs")

@@ -9,7 +9,8 @@ import pytest
 from sf_mcp.core.models import MergeRequest
 from sf_mcp.core.states import MergeState
 from sf_mcp.git.resolving import Resolved
-from tests.builders import Project, a_commit, a_project, git
+from tests.builders import Project, a_commit, a_project, a_steward, git
+from tests.service.builders_conflicts import why_in_conflict
 from tests.service.builders_landing import (
     config,
     content,
@@ -113,16 +114,17 @@ def test_what_a_rule_made_and_a_check_refuses_is_sent_back(tmp_path: Path) -> No
     assert content(project, "CHANGELOG.md") == LOG + "- a"
 
 
-def test_a_change_log_that_was_edited_goes_back_with_the_reason(tmp_path: Path) -> None:
+def test_a_change_log_that_was_edited_goes_to_a_steward_with_the_reason(tmp_path: Path) -> None:
     project = a_ruled_project(tmp_path, UNION)
     first = one_request(project, {"CHANGELOG.md": LOG.replace("old", "older")})
     second = one_request(project, {"CHANGELOG.md": LOG + "- b\n"})
     project.run_train()
     assert project.request(first.id).state is MergeState.LANDED
-    assert project.request(second.id).state is MergeState.SENT_BACK
-    note = notes(project, second)[-1]
-    assert note.reason == "it conflicts with main in CHANGELOG.md"
-    assert "by the rule union: the target changed or removed lines (such as `- old`)" in note.detail
+    reason = why_in_conflict(project, second)
+    assert "by the rule union: the target changed or removed lines (such as `- old`)" in reason
+    steward = a_steward(project, second)
+    view = project.services.resolutions.claimed_conflict(steward.caller, room=9_000)
+    assert reason in view.text
 
 
 def test_work_that_another_one_has_done_and_gone_beyond_closes(tmp_path: Path) -> None:
@@ -160,13 +162,12 @@ def test_a_lock_file_is_made_anew_by_the_command(tmp_path: Path) -> None:
     assert content(project, "app.lock", "main^") == "aaa\nfirst\nlast"
 
 
-def test_a_command_that_fails_sends_back_with_its_log(tmp_path: Path) -> None:
+def test_a_command_that_fails_is_shown_to_a_steward_with_its_log(tmp_path: Path) -> None:
     project = a_ruled_project(tmp_path, locked("echo no such package; exit 3"))
     _, second = two_locks(project)
     project.run_train()
-    assert project.request(second.id).state is MergeState.SENT_BACK
-    detail = notes(project, second)[-1].detail
-    assert "`echo no such package; exit 3` failed (exit 3)\nno such package\n" in detail
+    reason = why_in_conflict(project, second)
+    assert "`echo no such package; exit 3` failed (exit 3)\nno such package" in reason
     assert content(project, "app.lock") == "aaa\nfirst\nlast"
 
 
@@ -174,8 +175,8 @@ def test_a_command_that_changes_something_else_resolves_nothing(tmp_path: Path) 
     project = a_ruled_project(tmp_path, locked(f"{MAKE_LOCK}; echo x > extra"))
     _, second = two_locks(project)
     project.run_train()
-    assert project.request(second.id).state is MergeState.SENT_BACK
-    assert "changed more than the declared paths: extra" in notes(project, second)[-1].detail
+    reason = why_in_conflict(project, second)
+    assert "changed more than the declared paths: extra" in reason
 
 
 def test_what_a_command_once_made_of_a_tree_is_not_made_again(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sf_mcp.core.identity import PERSON, SERVER
-from sf_mcp.core.models import LandingKind, LandingState, MergeRequest, Oid
+from sf_mcp.core.models import EndKind, LandingKind, LandingState, MergeRequest, Oid
 from sf_mcp.core.states import MergeState, TaskState
 from sf_mcp.store import landings, merge_requests
 from tests.builders import (
@@ -15,11 +15,13 @@ from tests.builders import (
     a_merge_request,
     a_plan,
     a_project,
+    a_steward,
     a_task,
     a_worker,
     bring,
     git,
 )
+from tests.service.builders_conflicts import is_in_conflict
 
 SUM = {"limit.txt": "10\n", "a.txt": "1\n", "b.txt": "1\n", "readme.md": "hello\n"}
 """A repository whose check adds up numbers: two changes that pass alone can fail together."""
@@ -156,20 +158,24 @@ def test_a_paused_fleet_lands_nothing(tmp_path: Path) -> None:
 # -- what is sent back -------------------------------------------------------------------------
 
 
-def test_a_conflict_sends_back_with_the_paths(tmp_path: Path) -> None:
+def test_a_conflict_that_stewards_do_not_resolve_goes_back_with_the_paths(tmp_path: Path) -> None:
     project = a_project(tmp_path)
     first = a_merge_request(project, a_task(project), {"src/app.py": "mine\n"})
     second = a_merge_request(project, a_task(project), {"src/app.py": "theirs\n"})
     project.run_train()
     assert project.request(first.id).state is MergeState.LANDED
+    assert project.request(second.id).state is MergeState.OPEN
+    for _ in range(2):
+        a_steward(project, second).end(EndKind.NO_OUTCOME)
+        project.clock.advance(minutes=10)
     assert project.request(second.id).state is MergeState.SENT_BACK
     reason, detail = notes(project, second)
-    assert reason == "it conflicts with main in src/app.py"
-    assert "git fetch origin && git merge origin/main" in detail
+    assert reason.startswith("it conflicts with the target in src/app.py")
+    assert "git fetch origin && git merge FETCH_HEAD" in detail
     # What the note says works in the worktree.
     worker = a_worker(project, second.task_id, with_worktree=True)
     worker.git("fetch", "origin")
-    worker.git("merge", "-X", "ours", "-m", "both", "origin/main")
+    worker.git("merge", "-X", "ours", "-m", "both", "FETCH_HEAD")
     worker.request_merge()
     worker.end()
     project.run_train()
@@ -184,7 +190,7 @@ def test_a_conflict_with_a_moved_target_is_seen_while_the_request_waits_for_revi
     project.run_train()
     a_commit(project.root, {"src/app.py": "theirs\n"})
     project.run_train()
-    assert project.request(request.id).state is MergeState.SENT_BACK
+    assert is_in_conflict(project, request)
 
 
 # -- what is not the request's fault ---------------------------------------------------------------
