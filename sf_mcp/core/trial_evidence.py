@@ -7,7 +7,7 @@ evidence of what is *worth* checking; what may land and who is thrown out only s
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sf_mcp.core.merge_facts import Facts, Outcome, Queued, RequestSet, Trial
@@ -15,7 +15,7 @@ from sf_mcp.core.merge_facts import Facts, Outcome, Queued, RequestSet, Trial
 FAILURES_THAT_EVICT = 2
 """On one tree: a check that fails once may be flaky."""
 
-GUESSED_BAD, GUESSED_CLASHES = 0.1, 0.015
+GUESSED_BAD, GUESSED_CLASHES = 0.1, 0.025
 """What is assumed of a request that nothing is known of, and of one that passed among others."""
 
 GUESS_WEIGHS = 10.0
@@ -50,12 +50,14 @@ class Evidence:
     queue: Mapping[str, Queued]
     """In the order in which they should land."""
     running: list[Tried] = field(default_factory=list[Tried])
-    passed: set[RequestSet] = field(default_factory=set[RequestSet])
-    """On the present base, every check."""
+    passed: dict[RequestSet, int] = field(default_factory=dict[RequestSet, int])
+    """On the present base, every check, and the trial."""
     passed_in_part: set[RequestSet] = field(default_factory=set[RequestSet])
     """On the present base, perhaps not every check."""
     failed: set[RequestSet] = field(default_factory=set[RequestSet])
     """On the present base."""
+    last_pass: dict[str, int] = field(default_factory=dict[str, int])
+    """The newest trial that passed with it."""
     vetted: set[str] = field(default_factory=set[str])
     """Passed in some trial, on some base."""
     doubted: dict[str, int] = field(default_factory=dict[str, int])
@@ -71,6 +73,25 @@ class Evidence:
     bad_rate: float = GUESSED_BAD
     clash_rate: float = GUESSED_CLASHES
     blamed: dict[str, Blame] = field(default_factory=dict[str, Blame])
+
+    def fits(self, ahead: Iterable[str], one: Queued) -> bool:
+        """Return whether a request may be merged after those ahead of it."""
+        there = set(ahead)
+        return (
+            one.id not in there
+            and there.isdisjoint(one.conflicts)
+            and not any(one.id in self.queue[other].conflicts for other in there)
+            and all(other in there for other in one.after if other in self.queue)
+        )
+
+    def can_land(self, requests: RequestSet) -> bool:
+        """Return whether the set may land in this order, once it has passed."""
+        return all(
+            one in self.queue
+            and self.queue[one].may_land
+            and self.fits(requests[:place], self.queue[one])
+            for place, one in enumerate(requests)
+        )
 
     def chance(self, requests: RequestSet) -> float:
         """Return how likely the set passes on the present base."""
@@ -155,7 +176,7 @@ class _Alone:
 def _note(found: Evidence, tried: Sequence[Tried]) -> dict[tuple[str, int], _Alone]:
     """Sort the trials' outcomes; return those of single requests by request and base."""
     alone: dict[tuple[str, int], _Alone] = {}
-    last_pass: dict[str, int] = {}
+    last_pass = found.last_pass
     for one in tried:
         outcome, rest = one.trial.outcome, one.rest
         if outcome is Outcome.RUNNING:
@@ -168,7 +189,7 @@ def _note(found: Evidence, tried: Sequence[Tried]) -> dict[tuple[str, int], _Alo
         if one.is_here and outcome is Outcome.PASSED:
             found.passed_in_part.add(rest)
             if one.trial.is_full:
-                found.passed.add(rest)
+                found.passed[rest] = one.trial.number
         elif one.is_here:
             found.failed.add(rest)
         if len(rest) != 1:
@@ -210,10 +231,10 @@ def _judge(found: Evidence, alone: Mapping[tuple[str, int], _Alone]) -> int:
 def _blame(found: Evidence, tried: Sequence[Tried], landed: set[str]) -> None:
     """Find who is to blame for what failed, unless a part of it explains that.
 
-    What a set's passed members do not explain the others are blamed for; when all of them passed
-    elsewhere, they break one another or what has landed, and all are blamed.
+    Those of a set are blamed that never passed. When all of them did, they break one another or
+    what has landed, and those are blamed that have not passed again since.
     """
-    failed: list[frozenset[str]] = []
+    failed: dict[frozenset[str], int] = {}
     for one in tried:
         if one.trial.outcome not in (Outcome.FAILED, Outcome.CONFLICTED) or not one.rest:
             continue
@@ -229,14 +250,18 @@ def _blame(found: Evidence, tried: Sequence[Tried], landed: set[str]) -> None:
                 for request in whole
             )
         ):
-            failed.append(whole)
+            failed[whole] = one.trial.number
     places = {one: place for place, one in enumerate(found.queue)}
     kept: list[frozenset[str]] = []
-    for whole in sorted(dict.fromkeys(failed), key=len):
+    for whole in sorted(failed, key=len):
         if any(smaller <= whole for smaller in kept):
             continue
+        blamed = whole - found.vetted or {
+            one for one in whole if found.last_pass[one] < failed[whole]
+        }
+        if not blamed:
+            continue
         kept.append(whole)
-        blamed = whole - found.vetted or whole
         if not found.blamed.keys().isdisjoint(blamed):
             continue
         blame = Blame(tuple(sorted(blamed, key=places.__getitem__)), whole)
