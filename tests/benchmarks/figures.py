@@ -1,4 +1,4 @@
-"""What a benchmark measures: figures, each with the most that it may be."""
+"""What a benchmark measures: figures, each with the most or the least that it may be."""
 
 import json
 import sys
@@ -14,12 +14,15 @@ class Figure:
     value: float
     unit: str
     most: float | None = None
-    """The most it may be; None: for information."""
+    """The most it may be; with no least either: for information."""
+    least: float | None = None
 
     @property
     def is_over(self) -> bool:
         """Return whether it misses its target."""
-        return self.most is not None and self.value > self.most
+        return (self.most is not None and self.value > self.most) or (
+            self.least is not None and self.value < self.least
+        )
 
 
 def report(measure: Callable[[], list[Figure]]) -> int:
@@ -40,4 +43,7 @@ def line(figure: Figure) -> str:
     if figure.most is not None:
         target = f"at most {figure.most:,.3f}".rstrip("0").rstrip(".")
         verdict = "OVER" if figure.is_over else "PASS"
+    elif figure.least is not None:
+        target = f"at least {figure.least:,.3f}".rstrip("0").rstrip(".")
+        verdict = "UNDER" if figure.is_over else "PASS"
     return f"{figure.name:<80} {value:>10} {figure.unit:<5} {target:<15} {verdict}".rstrip()

@@ -3,6 +3,7 @@
     python tests/benchmarks/run.py                  all of them
     python tests/benchmarks/run.py claim graph      these
     python tests/benchmarks/run.py --json           as JSON
+    python tests/benchmarks/run.py --quick          a look only, where a benchmark can be shortened
 
 Ends with 1 when a figure is over its target. Each benchmark runs in a process of its own, one after
 another: they measure time, so nothing else should be busy meanwhile.
@@ -31,6 +32,7 @@ BENCHMARKS = {
     "recovery": "from a worker's kill to the start of its successor's process",
     "server_start": "the server's start with 5,000 tasks and 200 sessions to recover",
     "rest": "memory and processor time of a server with nothing to do",
+    "train_sim": "the merge queue's planner in a simulated world, against serial, bors and Zuul",
 }
 
 UNWANTED = {"PYTHONDONTWRITEBYTECODE", "SF_TOKEN"}
@@ -46,6 +48,7 @@ def main() -> int:
     # Checked here, since argparse takes no empty list for one of its choices.
     parser.add_argument("names", nargs="*", metavar="NAME", help="all when none is named")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--quick", action="store_true", help="shorten what can be shortened")
     arguments = parser.parse_args()
     if unknown := [name for name in arguments.names if name not in BENCHMARKS]:
         parser.error(f"There is no benchmark {unknown[0]}; there are {', '.join(BENCHMARKS)}.")
@@ -60,7 +63,8 @@ def main() -> int:
             print(f"{name}: {BENCHMARKS[name]}", flush=True)
         done = subprocess.run(
             [sys.executable, "-m", f"tests.benchmarks.{name}"]
-            + (["--json"] if arguments.json else []),
+            + ["--json"] * arguments.json
+            + ["--quick"] * arguments.quick,
             cwd=ROOT,
             env={name: value for name, value in os.environ.items() if name not in UNWANTED},
             stdout=subprocess.PIPE if arguments.json else None,
