@@ -80,19 +80,26 @@ def text_at(repository: Repository, commit: str, path: str) -> str:
 
 
 def deleted_between(repository: Repository, old: str, new: str) -> set[str]:
-    """Return the paths that `old` has and `new` lacks."""
-    listed = repository.run(
-        "diff-tree",
-        "-r",
+    """Return the paths that a commit between `old` and `new` deleted and that `new` lacks.
+
+    Also those that came after `old`: a branch may have them from where they came from.
+    """
+    logged = repository.run(
+        "log",
         "-z",
+        "-m",
+        "--format=",
         "--no-renames",
         "--diff-filter=D",
         "--name-only",
         "--end-of-options",
-        old,
-        new,
+        f"{old}..{new}",
     )
-    return {readable(path) for path in listed.stdout.split(b"\0") if path}
+    deleted = {readable(path) for path in logged.stdout.split(b"\0") if path}
+    if not deleted:
+        return deleted
+    there = repository.run("ls-tree", "-r", "-z", "--name-only", "--full-tree", new).stdout
+    return deleted - {readable(path) for path in there.split(b"\0")}
 
 
 def _counts(raw: bytes) -> dict[str, tuple[int | None, int | None]]:
