@@ -85,7 +85,6 @@ async def _train(services: Services, news: "_News") -> None:
         seen = news.state()
         did_something = services.train.step()
         services.work.tidy_ended()
-        services.check_runs.tidy(services.worktrees)
         seconds = services.train.seconds_until_retry()
 
     failures = 0

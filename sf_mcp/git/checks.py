@@ -8,13 +8,14 @@ import contextlib
 import os
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from sf_mcp import process
 from sf_mcp.git.command import readable
+from sf_mcp.git.fair_slots import FairSlots, Turn
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 """What a POSIX shell exits with when it cannot start the command."""
@@ -55,26 +56,35 @@ def run_checks(
     worktree: Path,
     log_dir: Path,
     *,
-    parallel: int,
+    slots: FairSlots,
     env: Mapping[str, str],
     cancel: threading.Event | None = None,
+    on_done: Callable[[CheckOutcome], None] = lambda _: None,
 ) -> tuple[CheckOutcome, ...]:
-    """Run all checks in `worktree`, `parallel` at a time, and return what each said, in order.
+    """Run all checks in `worktree`, each once it has a slot, and return what each said, in order.
 
     Each command runs as `["/bin/sh", "-c", command]` in a process group of its own, its output in
-    a file of its own below `log_dir`; nothing of the group is left afterwards.
+    a file of its own below `log_dir`; nothing of the group is left afterwards. `on_done` is given
+    each outcome as it comes, in the thread that ran the check.
 
     Raises:
         StorageFailed: a log cannot be written.
     """
 
-    def run_one(number: int, check: Check) -> CheckOutcome:
-        return _run(
-            check, worktree, log_dir / f"{number:02}-{_file_name(check.name)}.log", env, cancel
-        )
+    def run_one(number: int, check: Check, turn: Turn) -> CheckOutcome:
+        log_path = log_dir / f"{number:02}-{_file_name(check.name)}.log"
+        with turn:
+            if turn.wait(cancel):
+                outcome = _run(check, worktree, log_path, env, cancel)
+            else:
+                outcome = _cancelled(check, log_path)
+        on_done(outcome)
+        return outcome
 
-    with ThreadPoolExecutor(max_workers=max(1, parallel), thread_name_prefix="check") as pool:
-        return tuple(pool.map(run_one, range(1, len(checks) + 1), checks))
+    with ThreadPoolExecutor(max_workers=max(1, len(checks)), thread_name_prefix="check") as pool:
+        # In the line in the order in which they stand in the configuration.
+        turns = [slots.line_up() for _ in checks]
+        return tuple(pool.map(run_one, range(1, len(checks) + 1), checks, turns))
 
 
 def end_interrupted_checks(log_dir: Path) -> int:
@@ -141,6 +151,18 @@ def _run(
         could_not_start=words.startswith("could not start"),
         cancelled=done.cancelled,
         seconds=done.seconds,
+        log_path=log_path,
+    )
+
+
+def _cancelled(check: Check, log_path: Path) -> CheckOutcome:
+    return CheckOutcome(
+        check=check,
+        passed=False,
+        outcome="cancelled",
+        could_not_start=False,
+        cancelled=True,
+        seconds=0.0,
         log_path=log_path,
     )
 

@@ -10,14 +10,13 @@ import anyio.to_thread
 from sf_mcp.core.errors import InvalidInput, StoneforgeError, StorageFailed
 from sf_mcp.core.identity import Caller
 from sf_mcp.core.models import Oid, TaskId, Verdict
-from sf_mcp.core.states import TASK_ENDS
+from sf_mcp.core.verdicts import did_not_start
 from sf_mcp.git.checks import tail
 from sf_mcp.git.identity import SERVER as SERVER_IDENTITY
 from sf_mcp.git.merging import Conflicted, merge_trees
 from sf_mcp.git.repository import Repository
 from sf_mcp.git.status import status
-from sf_mcp.git.worktrees import Worktrees
-from sf_mcp.service.checking import Checking, CheckingPlace, did_not_start
+from sf_mcp.service.checking import Checking
 from sf_mcp.service.claims import require_lease
 from sf_mcp.service.target import TargetService
 from sf_mcp.service.workspace import Workspace
@@ -70,7 +69,6 @@ class CheckRuns:
         self._target = target
         self._checking = checking
         self._running: dict[TaskId, _Running] = {}
-        self._places: dict[TaskId, CheckingPlace] = {}
         self._lock = threading.Lock()
         # Waiting for checks takes threads of its own, so that nobody else waits for one.
         self._threads = anyio.CapacityLimiter(WAITING_THREADS)
@@ -144,9 +142,6 @@ class CheckRuns:
             present = self._running.get(task_id)
             if present is not None and present.tree == tree and not present.done.is_set():
                 return present
-            place = self._places.setdefault(
-                task_id, CheckingPlace(f"check-{task_id.lower()}", threading.Lock())
-            )
             self._running[task_id] = run
         candidate = self._forge.commit_tree(
             tree, [target, commit], f"Checks of {task_id}", SERVER_IDENTITY, self._workspace.now()
@@ -154,7 +149,7 @@ class CheckRuns:
 
         def work() -> None:
             try:
-                known.update(self._checking.run(candidate, tree, missing, place, self.cancel))
+                known.update(self._checking.run(candidate, tree, missing, cancel=self.cancel))
             except StoneforgeError as error:
                 run.error = error
             except OSError as error:
@@ -167,20 +162,6 @@ class CheckRuns:
 
         threading.Thread(target=work, name=f"checks of {task_id}", daemon=True).start()
         return run
-
-    def tidy(self, worktrees: Worktrees) -> None:
-        """Remove the places of tasks that have ended, unless checks still run there."""
-        for path in sorted(worktrees.root.glob("check-t*")):
-            task_id = TaskId(path.name.removeprefix("check-").upper())
-            with self._workspace.read() as tx:
-                task = tasks.TASKS.get(tx.db, task_id)
-            with self._lock:
-                run = self._running.get(task_id)
-                is_used = run is not None and not run.done.is_set()
-                if task is not None and task.state in TASK_ENDS and not is_used:
-                    worktrees.remove_detached(path.name)
-                    self._running.pop(task_id, None)
-                    self._places.pop(task_id, None)
 
 
 def _report(verdicts: dict[str, Verdict]) -> CheckRun:

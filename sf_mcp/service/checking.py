@@ -1,46 +1,55 @@
 """Running the project's checks on a tree, and remembering what they said of it.
 
 A verdict belongs to a tree and a command, whoever asked for it: the train and a worker's own
-`run_checks` share it.
+`run_checks` share it, also while the check still runs.
 """
 
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sf_mcp.core.identity import SERVER
 from sf_mcp.core.models import Oid, Verdict
+from sf_mcp.core.path_patterns import matches
+from sf_mcp.core.verdicts import did_not_start
+from sf_mcp.git.check_places import CheckPlaces
 from sf_mcp.git.checks import Check as CheckCommand
 from sf_mcp.git.checks import CheckOutcome, check_environment, run_checks
+from sf_mcp.git.fair_slots import LOOK_SECONDS, FairSlots
 from sf_mcp.git.worktrees import Worktrees
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.settings import Check
 from sf_mcp.store import landings
-from sf_mcp.store.landings import VERDICTS
 
-COULD_NOT_START = "could not start"
 KEPT_LOG_FOLDERS = 300
 """Trees whose check output is kept; that of older ones makes room."""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckingPlace:
-    """The worktree in which one caller's checks run, one run at a time."""
+@dataclass(slots=True)
+class _Flight:
+    """A check that runs on a tree: whoever else wants it waits for what it says."""
 
-    name: str
-    lock: threading.Lock
+    over: threading.Event = field(default_factory=threading.Event)
+    verdict: Verdict | None = None
+    """None when it was cancelled: it has said nothing."""
 
 
 class Checking:
-    """Runs checks on trees."""
+    """Runs checks on trees. Safe to share between threads."""
 
     def __init__(self, workspace: Workspace, worktrees: Worktrees) -> None:
         """Run in worktrees of their own beside the tasks'."""
         self._workspace = workspace
-        self._worktrees = worktrees
+        self._places = CheckPlaces(worktrees, self._at_once)
+        self._slots = FairSlots(self._at_once)
+        self._lock = threading.Lock()
+        self._flights: dict[tuple[Oid, str], _Flight] = {}
+
+    def _at_once(self) -> int:
+        return self._workspace.settings.merge.parallel_checks
 
     def checks(self) -> Sequence[Check]:
         """Return the checks that must pass before the target moves; none when switched off."""
@@ -56,77 +65,154 @@ class Checking:
                     found[check.name] = verdict
         return found
 
+    def times_failed(self, tree: Oid) -> dict[str, int]:
+        """Return how often each present check has failed on the tree; those that never did: 0."""
+        with self._workspace.read() as tx:
+            return {
+                check.name: landings.count_failures(tx.db, tree, check.name, check.run)
+                for check in self.checks()
+            }
+
+    def needed(self, paths: Collection[str]) -> list[str]:
+        """Return the checks that a change of these paths calls for; those without `paths` always.
+
+        This only shortens screening: nothing lands on less than every check.
+        """
+        return [
+            check.name
+            for check in self.checks()
+            if not check.paths or any(matches(path, check.paths) for path in paths)
+        ]
+
     def run(
-        self,
-        commit: Oid,
-        tree: Oid,
-        names: Sequence[str],
-        place: CheckingPlace,
-        cancel: threading.Event,
+        self, commit: Oid, tree: Oid, names: Collection[str], *, cancel: threading.Event
     ) -> dict[str, Verdict]:
-        """Run the named checks on the commit's tree and store what they say.
+        """Run the named checks on the commit's tree, and store what each says as it says it.
+
+        They run in a worktree of the pool, side by side, and over everybody at most
+        `merge.parallelChecks` commands at once. A check that runs on the tree already is waited
+        for and not run a second time. Once `cancel` is set, what runs is ended and {} returned.
 
         Raises:
             GitRefused: the tree cannot be checked out (a full disk).
+            StorageFailed: a log cannot be written.
         """
-        wanted = [check for check in self.checks() if check.name in names]
-        with place.lock:
-            path = self._worktrees.detached(place.name, commit, clean_ignored=False)
-            # A folder for each place: a worker and the train may check one tree at a time.
-            log_folder = self._workspace.layout.logs / "checks" / tree[:12] / place.name
-            log_folder.mkdir(parents=True, exist_ok=True)
-            _make_room(log_folder.parent.parent, keep=log_folder.parent)
-            outcomes = run_checks(
+        found: dict[str, Verdict] = {}
+        while not cancel.is_set():
+            missing = [one for one in self.checks() if one.name in names and one.name not in found]
+            if not missing:
+                return found
+            mine, others = self._board(tree, missing)
+            try:
+                if mine:
+                    wanted = [one for one in missing if one.name in mine]
+                    self._run(commit, tree, wanted, mine, cancel)
+            finally:
+                for name, flight in mine.items():
+                    self._end(tree, name, flight)
+            for name, flight in [*mine.items(), *others.items()]:
+                while not flight.over.is_set() and not cancel.is_set():
+                    flight.over.wait(LOOK_SECONDS)
+                # Else whoever ran it has cancelled it, and it is run here.
+                if flight.verdict is not None:
+                    found[name] = flight.verdict
+        return {}
+
+    def _board(
+        self, tree: Oid, checks: Sequence[Check]
+    ) -> tuple[dict[str, _Flight], dict[str, _Flight]]:
+        """Return the checks that the caller has to run, and those that run on the tree already."""
+        mine: dict[str, _Flight] = {}
+        others: dict[str, _Flight] = {}
+        with self._lock:
+            for check in checks:
+                flight = self._flights.get((tree, check.name))
+                if flight is None:
+                    mine[check.name] = self._flights[tree, check.name] = _Flight()
+                else:
+                    others[check.name] = flight
+        return mine, others
+
+    def _end(self, tree: Oid, name: str, flight: _Flight) -> None:
+        """Let those go on who wait; who asks from now on has the check run anew."""
+        with self._lock:
+            if self._flights.get((tree, name)) is flight:
+                del self._flights[tree, name]
+            flight.over.set()
+
+    def _run(
+        self,
+        commit: Oid,
+        tree: Oid,
+        checks: Sequence[Check],
+        flights: Mapping[str, _Flight],
+        cancel: threading.Event,
+    ) -> None:
+        """Run the checks in a worktree of the pool; each flight ends as its verdict is known."""
+
+        def keep(outcome: CheckOutcome) -> None:
+            if not outcome.cancelled:
+                flight = flights[outcome.check.name]
+                flight.verdict = self._store(tree, commands[outcome.check.name], outcome)
+                self._end(tree, outcome.check.name, flight)
+
+        commands = {check.name: check.run for check in checks}
+        with self._places.taken(commit, cancel=cancel) as path:
+            if path is None:
+                return
+            run_checks(
                 [
                     CheckCommand(
                         name=check.name,
                         command=check.run,
                         timeout_seconds=float(check.timeout_seconds),
                     )
-                    for check in wanted
+                    for check in checks
                 ],
                 path,
-                log_folder,
-                parallel=self._workspace.settings.merge.parallel_checks,
+                _log_folder(self._workspace.layout.logs / "checks", tree),
+                slots=self._slots,
                 env=check_environment(),
                 cancel=cancel,
+                on_done=keep,
             )
-        if cancel.is_set():
-            return {}
-        return self._store(tree, wanted, outcomes)
 
-    def _store(
-        self, tree: Oid, checks: Sequence[Check], outcomes: Sequence[CheckOutcome]
-    ) -> dict[str, Verdict]:
-        commands = {check.name: check.run for check in checks}
+    def _store(self, tree: Oid, command: str, outcome: CheckOutcome) -> Verdict:
         with self._workspace.write(SERVER) as tx:
-            verdicts = {
-                outcome.check.name: Verdict(
-                    tree=tree,
-                    check=outcome.check.name,
-                    command=commands[outcome.check.name],
-                    passed=outcome.passed,
-                    outcome=outcome.outcome,
-                    log_path=str(outcome.log_path),
-                    seconds=outcome.seconds,
-                    created_at=tx.now,
-                )
-                for outcome in outcomes
-            }
-            for verdict in verdicts.values():
-                # A check that could not start says nothing of the tree, so it is not remembered.
-                if did_not_start(verdict):
-                    continue
-                VERDICTS.insert(tx.db, verdict)
+            verdict = Verdict(
+                tree=tree,
+                check=outcome.check.name,
+                command=command,
+                passed=outcome.passed,
+                outcome=outcome.outcome,
+                log_path=str(outcome.log_path),
+                seconds=outcome.seconds,
+                created_at=tx.now,
+            )
+            # A check that could not start says nothing of the tree, so it is not remembered.
+            if not did_not_start(verdict):
+                is_news = landings.add_verdict(tx.db, verdict)
                 tx.event(
                     "check_finished", "", check=verdict.check, tree=tree, outcome=verdict.outcome
                 )
-            return verdicts
+                if is_news:
+                    tx.event("flaky_check", "", check=verdict.check, tree=tree)
+            return verdict
 
 
-def did_not_start(verdict: Verdict) -> bool:
-    """Return whether the check says nothing of the tree, since its command could not be run."""
-    return verdict.outcome.startswith(COULD_NOT_START)
+def _log_folder(folder: Path, tree: Oid) -> Path:
+    """Return a new folder for the output of one run on the tree, and make room for it."""
+    of_tree = folder / tree[:12]
+    of_tree.mkdir(parents=True, exist_ok=True)
+    _make_room(folder, keep=of_tree)
+    number = 1
+    while True:
+        try:
+            (of_tree / str(number)).mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return of_tree / str(number)
 
 
 def _make_room(folder: Path, *, keep: Path) -> None:

@@ -12,6 +12,7 @@ from sf_mcp.core.models import MergeRequest, Oid
 from sf_mcp.core.straightforward import NotStraightforward
 from sf_mcp.git.checks import Check as Command
 from sf_mcp.git.checks import check_environment, run_checks, tail
+from sf_mcp.git.fair_slots import FairSlots
 from sf_mcp.git.generated import key_of, remember, remembered, tree_in
 from sf_mcp.git.identity import SERVER, Identity
 from sf_mcp.git.resolving import Resolved, Step, Unresolved, resolve
@@ -101,7 +102,7 @@ class Resolving:
             [Command(name=PLACE, command=command, timeout_seconds=float(timeout_seconds))],
             path,
             log_folder,
-            parallel=1,
+            slots=FairSlots(lambda: 1),
             env=check_environment(),
             cancel=cancel,
         )

@@ -18,13 +18,14 @@ from sf_mcp.core.identity import SERVER
 from sf_mcp.core.models import LandingKind, MergeRequest, Oid, Task, Verdict
 from sf_mcp.core.states import MergeEvent, MergeState, TaskEvent
 from sf_mcp.core.text import one_line
+from sf_mcp.core.verdicts import did_not_start
 from sf_mcp.git.checks import tail
 from sf_mcp.git.command import GitFailed
 from sf_mcp.git.identity import SERVER as SERVER_IDENTITY
 from sf_mcp.git.identity import identity
 from sf_mcp.git.repository import Repository
 from sf_mcp.git.resolving import Resolved, Unresolved
-from sf_mcp.service.checking import Checking, CheckingPlace, did_not_start
+from sf_mcp.service.checking import Checking
 from sf_mcp.service.conflicts import ConflictService
 from sf_mcp.service.endings import complete_if_over, end_review
 from sf_mcp.service.merge_status import is_released
@@ -85,7 +86,6 @@ class TrainService:
         self._conflicts = conflicts
         self._checking = checking
         self._resolving = resolving
-        self._place = CheckingPlace("check-train", threading.Lock())
         self._rests: dict[str, _Rest] = {}
         self.cancel = threading.Event()
         """Set at the server's stop: checks under way are ended and say nothing."""
@@ -269,30 +269,17 @@ class TrainService:
         known = self._checking.known(tree)
         missing = [check.name for check in self._checking.checks() if check.name not in known]
         if missing:
-            known |= self._checking.run(commit, tree, missing, self._place, self.cancel)
+            known |= self._checking.run(commit, tree, missing, cancel=self.cancel)
         return None if self.cancel.is_set() else known
 
     def _repeat(self, commit: Oid, tree: Oid, failed: Sequence[str]) -> dict[str, Verdict] | None:
         """Run failed checks once more, unless they have failed twice on this tree already."""
-        commands = {check.name: check.run for check in self._checking.checks()}
-        with self._workspace.read() as tx:
-            failures = [
-                (one.check, one.command)
-                for one in landings.verdicts_on(tx.db, tree)
-                if not one.passed
-            ]
-        once = [name for name in failed if failures.count((name, commands.get(name, ""))) < 2]
+        times = self._checking.times_failed(tree)
+        once = [name for name in failed if times.get(name, 0) < 2]
         if not once:
             return {}
-        again = self._checking.run(commit, tree, once, self._place, self.cancel)
-        if self.cancel.is_set():
-            return None
-        flaky = [name for name, verdict in again.items() if verdict.passed]
-        if flaky:
-            with self._workspace.write(SERVER) as tx:
-                for name in flaky:
-                    tx.event("flaky_check", "", check=name, tree=tree)
-        return again
+        again = self._checking.run(commit, tree, once, cancel=self.cancel)
+        return None if self.cancel.is_set() else again
 
     def _hold(self, request: MergeRequest, reason: str) -> None:
         """Keep a request waiting for a reason, or no longer; say so once."""

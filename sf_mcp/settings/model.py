@@ -40,6 +40,24 @@ _RULE_NEEDS = {
 _LAST_SAFE_FILL = 0.92
 """Claude Code gives up by itself at 185,000 to 196,000 tokens of a window of 200,000."""
 
+
+def _refusal(what: str, remedy: str, at: tuple[str | int, ...] = ()) -> PydanticCustomError:
+    """A refusal in words of its own; `at` leads from the validated value to the fault."""
+    # As context and not as the template: braces in `what` would be taken for fields.
+    return PydanticCustomError("refused", "{what}", {"what": what, "remedy": remedy, "at": at})
+
+
+def _patterns(value: tuple[str, ...]) -> tuple[str, ...]:
+    for index, pattern in enumerate(value):
+        if (problem := pattern_problem(pattern)) is not None:
+            raise _refusal(
+                f"can never be a path: {problem}",
+                "Write it as `git ls-files` does, such as `docs/changes/*.md`.",
+                at=(index,),
+            )
+    return value
+
+
 ModelName = Annotated[
     str,
     Field(
@@ -246,6 +264,15 @@ class Check(_Section):
     timeout_seconds: int = Field(
         default=900, ge=1, le=86400, description="It is killed after this and counts as failed."
     )
+    paths: tuple[PathPattern, ...] = Field(
+        default=(),
+        description="Screening skips it when a change touches none of these; a landing never does.",
+    )
+
+    @field_validator("paths")
+    @classmethod
+    def _can_be_met(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _patterns(value)
 
 
 class ResolveRule(_Section):
@@ -273,14 +300,7 @@ class ResolveRule(_Section):
     @field_validator("paths")
     @classmethod
     def _can_be_met(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for index, pattern in enumerate(value):
-            if (problem := pattern_problem(pattern)) is not None:
-                raise _refusal(
-                    f"can never be a path: {problem}",
-                    "Write it as `git ls-files` does, such as `docs/changes/*.md`.",
-                    at=(index,),
-                )
-        return value
+        return _patterns(value)
 
 
 class Merge(_Section):
@@ -397,9 +417,3 @@ class Settings(_Section):
     def vacuous_sentence(self) -> str:
         """What to tell the person while nothing is checked; empty while checks run."""
         return vacuous_sentence(len(self.checks), run_checks=self.agents.steward.run_checks)
-
-
-def _refusal(what: str, remedy: str, at: tuple[str | int, ...] = ()) -> PydanticCustomError:
-    """A refusal in words of its own; `at` leads from the validated value to the fault."""
-    # As context and not as the template: braces in `what` would be taken for fields.
-    return PydanticCustomError("refused", "{what}", {"what": what, "remedy": remedy, "at": at})

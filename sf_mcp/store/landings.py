@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from sf_mcp.core.models import Landing, LandingKind, LandingState, MergeRequestId, Oid, Verdict
@@ -9,6 +10,7 @@ from sf_mcp.store.rows import Table, to_column
 
 LANDINGS = Table("landings", Landing, key="number")
 VERDICTS = Table("verdicts", Verdict, key="tree")
+_SAME = 'tree = ? AND "check" = ? AND command = ?'
 
 
 def intend(
@@ -98,17 +100,56 @@ def mark_green(db: sqlite3.Connection, tree: Oid, is_green: bool) -> None:
     )
 
 
+def add_verdict(db: sqlite3.Connection, verdict: Verdict) -> bool:
+    """Store what a check said of a tree; return whether it is news that the check is flaky there.
+
+    That is the first time that it says the opposite of what it had said of the same tree.
+    """
+    said = {
+        bool(row[0])
+        for row in db.execute(
+            f"SELECT DISTINCT passed FROM verdicts WHERE {_SAME}",
+            (verdict.tree, verdict.check, verdict.command),
+        )
+    }
+    VERDICTS.insert(db, verdict)
+    return said == {not verdict.passed}
+
+
 def newest_verdict(db: sqlite3.Connection, tree: Oid, check: str, command: str) -> Verdict | None:
     """Return what this check last said of this tree."""
-    return VERDICTS.first(
-        db,
-        'tree = ? AND "check" = ? AND command = ? ORDER BY rowid DESC',
-        tree,
-        check,
-        command,
+    return VERDICTS.first(db, f"{_SAME} ORDER BY rowid DESC", tree, check, command)
+
+
+def count_failures(db: sqlite3.Connection, tree: Oid, check: str, command: str) -> int:
+    """Return how often this check has failed on this tree."""
+    found = db.execute(
+        f"SELECT count(*) FROM verdicts WHERE {_SAME} AND NOT passed", (tree, check, command)
     )
+    return int(found.fetchone()[0])
 
 
 def verdicts_on(db: sqlite3.Connection, tree: Oid) -> list[Verdict]:
     """Return every verdict on the tree, oldest first."""
     return VERDICTS.select(db, "tree = ? ORDER BY rowid", tree)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flakes:
+    """How reliable a check is: its verdict on one tree should be one and the same."""
+
+    check: str
+    flaky_trees: int
+    """Trees on which it both passed and failed."""
+    trees: int
+    """Trees that it has said anything of."""
+
+
+def flakes(db: sqlite3.Connection) -> list[Flakes]:
+    """Return the checks that have contradicted themselves on a tree, the flakiest first."""
+    rows = db.execute(
+        'SELECT "check", sum(lowest < highest) AS flaky, count(*) FROM (SELECT "check",'
+        ' min(passed) AS lowest, max(passed) AS highest FROM verdicts GROUP BY "check", command,'
+        ' tree) GROUP BY "check" HAVING flaky > 0 ORDER BY flaky DESC, "check"'
+    )
+    return [Flakes(check=row[0], flaky_trees=row[1], trees=row[2]) for row in rows]

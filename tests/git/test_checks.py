@@ -17,6 +17,7 @@ from sf_mcp.git.checks import (
     run_checks,
     tail,
 )
+from sf_mcp.git.fair_slots import FairSlots
 
 BOUND_SECONDS = 20.0
 
@@ -39,7 +40,7 @@ def run(
         wanted,
         tmp_path,
         tmp_path / "logs",
-        parallel=parallel,
+        slots=FairSlots(lambda: parallel),
         env=check_environment(),
         cancel=cancel,
     )
@@ -136,9 +137,11 @@ def test_checks_of_a_killed_server_are_ended_by_the_next(tmp_path: Path) -> None
     script = (
         "import os, sys; from pathlib import Path\n"
         "from sf_mcp.git.checks import Check, run_checks\n"
+        "from sf_mcp.git.fair_slots import FairSlots\n"
         "here = Path(sys.argv[1])\n"
         "check = Check(name='x', command='echo $$; exec sleep 300', timeout_seconds=60)\n"
-        "run_checks([check], here, here / 'logs', parallel=1, env=dict(os.environ))\n"
+        "slots = FairSlots(lambda: 1)\n"
+        "run_checks([check], here, here / 'logs', slots=slots, env=dict(os.environ))\n"
     )
     logs = tmp_path / "logs"
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)]) as server:

@@ -222,7 +222,9 @@ async def test_the_checks_of_two_workers_run_side_by_side(tmp_path: Path) -> Non
     here = tmp_path / "here"
     here.mkdir()
     command = f"cat a > '{here}'/$$; until test $(ls '{here}' | wc -l) = 2; do sleep 0.02; done"
-    project = a_project(tmp_path, config=config({"meet": command}, timeout_seconds=15))
+    project = a_project(
+        tmp_path, config=config({"meet": command}, timeout_seconds=15, merge={"parallelChecks": 2})
+    )
     workers = [a_worker_with(project, {"a": text}) for text in ("1\n", "2\n")]
     done: list[str] = []
 
@@ -256,24 +258,6 @@ async def test_the_servers_stop_ends_the_checks_and_calls_nothing_passed(tmp_pat
         done = await run_checks(worker)
     assert done.status == "running"
     assert [one.check for one in verdicts(project, candidate_tree(worker))] == ["quick"]
-
-
-async def test_the_place_of_a_task_that_has_ended_is_removed_and_others_stay(
-    tmp_path: Path,
-) -> None:
-    project = a_project(tmp_path, config=config({"tests": "true"}))
-    ended, going_on = (a_worker_with(project, {name: "x\n"}) for name in ("a", "b"))
-    for worker in (ended, going_on):
-        await run_checks(worker)
-    places = [
-        project.layout.worktrees / f"check-{one.task_id.lower()}" for one in (ended, going_on)
-    ]
-    assert [path.exists() for path in places] == [True, True]
-    ended.request_merge()
-    project.run_train()
-    project.services.check_runs.tidy(project.services.worktrees)
-    assert [path.exists() for path in places] == [False, True]
-    assert (await run_checks(going_on)).status == "passed"
 
 
 async def test_each_run_is_told_in_the_log_with_its_outcome(tmp_path: Path) -> None:
