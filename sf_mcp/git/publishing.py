@@ -92,6 +92,14 @@ def publish_to_checkout(
     )
 
 
+def deliver(checkout_path: Path, forge: Repository, target: str, commit: Oid) -> str:
+    """Bring `commit` to the person's repository and touch none of their branches.
+
+    Returns what they call it: `stoneforge/main`.
+    """
+    return f"{_deliver(open_checkout(checkout_path), forge, target, commit)}/{target}"
+
+
 def take_in(checkout_path: Path, forge: Repository, target: str) -> Oid | None:
     """Bring the person's branch into the forge and return its commit; None when they have none.
 

@@ -30,6 +30,7 @@ from sf_mcp.service.merge_status import merge_status
 from sf_mcp.service.pauses import parked, pause, paused_reason
 from sf_mcp.service.planning_rights import planning
 from sf_mcp.service.resume_status import resume_status
+from sf_mcp.service.rewritten import PLACES, rewritten_fact
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import (
@@ -155,6 +156,7 @@ class FleetService:
             self._workspace.settings_file.current()  # it may have been mended since
         problem = self._workspace.settings_file.problem
         notes = [vacuous] if vacuous else []
+        notes += filter(None, (facts.get(tx.db, rewritten_fact(place)) for place in PLACES))
         if problem:
             notes.append(f"The last good configuration is in use: {problem}")
         if self._workspace.gate.problem:

@@ -2,6 +2,8 @@
 
 Rule 1: what the person or upstream committed is taken in as it is.
 Rule 2: their branches are only ever fast-forwarded.
+Rule 3: a branch that no longer has what it had is left alone until the person has said which of the
+two histories is meant; landing goes on meanwhile.
 """
 
 import logging
@@ -15,9 +17,17 @@ from sf_mcp.git.command import GitFailed
 from sf_mcp.git.identity import SERVER as SERVER_IDENTITY
 from sf_mcp.git.locks import FRESH_SECONDS
 from sf_mcp.git.merging import Merged, merge_trees
-from sf_mcp.git.publishing import LeftAlone, Obstacle, publish_to_checkout, take_in
+from sf_mcp.git.publishing import (
+    PERSON,
+    LeftAlone,
+    Obstacle,
+    deliver,
+    publish_to_checkout,
+    take_in,
+)
 from sf_mcp.git.remotes import Rejected, RejectedBecause, fetch_remote, push_to_remote
 from sf_mcp.git.repository import Repository
+from sf_mcp.service.rewritten import Rewritten, rewritten_fact
 from sf_mcp.service.target import TargetService
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import facts
@@ -51,12 +61,16 @@ class PublishingService:
         """Why the person's checkout does not have what has landed."""
         self._conflict = ("", "")
         """Why the person's own commits cannot be taken in, and the command that mends it."""
+        self._rewritten: set[str] = set()
+        """Where the history was rewritten, so that nothing is published."""
         self._fetching = _Tries(workspace.now)
         self._pushing = _Tries(workspace.now)
 
     def take_in_upstream(self) -> None:
         """Take in what the person committed on their branch."""
         theirs = take_in(self._root, self._forge, self._branch)
+        if theirs is not None and self._is_rewritten(PERSON, theirs):
+            return
         conflict = self._take_in(theirs) if theirs is not None else ""
         self._conflict = (
             f"your commits on {self._branch} {conflict}" if conflict else "",
@@ -80,8 +94,72 @@ class PublishingService:
             return
         self._fetching.succeeded(rest=FETCH_PAUSE)
         self._note_once("fetch_failed", "")
-        if theirs is not None and (conflict := self._take_in(theirs)):
+        if theirs is None or self._is_rewritten(REMOTE, theirs):
+            return
+        if conflict := self._take_in(theirs):
             self._note_once("upstream_conflict", f"commits on {REMOTE}/{self._branch} {conflict}")
+
+    def _is_rewritten(self, place: str, theirs: Oid) -> bool:
+        """Tell whether the branch there has lost what it had; say so once, with both ways out."""
+        with self._workspace.read() as tx:
+            had = facts.get(tx.db, f"had_{place}")
+        head = self._target.head()
+        is_lost = (
+            had is not None
+            and had != theirs
+            and not self._forge.is_ancestor(had, theirs)
+            # What the fleet does not build on either is nobody's loss.
+            and self._forge.is_ancestor(had, head)
+        )
+        if not is_lost:
+            self._has(place, theirs)
+            return False
+        found = Rewritten(
+            place=place,
+            branch=self._branch,
+            was=Oid(str(had)),
+            now=theirs,
+            lost=self._forge.count_between(theirs, head),
+        )
+        self._forge.keep(theirs, f"rewritten-{place}")
+        tracking = deliver(self._root, self._forge, self._branch, head)
+        self._rewritten.add(place)
+        self._note_rewritten(place, found.sentence(self._root, tracking), found)
+        if place == PERSON:
+            self._left_alone = Obstacle.DIVERGED
+            self._note_checkout("left alone: its history was rewritten (see the note)", "")
+        return True
+
+    def _has(self, place: str, commit: Oid) -> None:
+        """Record what the branch there is known to have."""
+        name = f"had_{place}"
+        self._rewritten.discard(place)
+        with self._workspace.read() as tx:
+            is_known = facts.get(tx.db, name) == commit
+        if not is_known:
+            with self._workspace.write(SERVER) as tx:
+                facts.put(tx.db, name, commit)
+        self._note_rewritten(place, "", None)
+
+    def _note_rewritten(self, place: str, sentence: str, found: Rewritten | None) -> None:
+        name = rewritten_fact(place)
+        with self._workspace.read() as tx:
+            told = facts.get(tx.db, name) or ""
+        if told == sentence:
+            return
+        with self._workspace.write(SERVER) as tx:
+            facts.put(tx.db, name, sentence)
+            if found is None:
+                tx.event("upstream_followed", "", place=place, branch=self._branch)
+            elif not told:
+                tx.event(
+                    "upstream_rewritten",
+                    "",
+                    place=place,
+                    was=found.was,
+                    now=found.now,
+                    detail=sentence,
+                )
 
     def _take_in(self, commit: Oid) -> str:
         """Take in somebody's commits; return why that cannot be done, empty when it is done."""
@@ -113,8 +191,10 @@ class PublishingService:
 
     def publish(self) -> None:
         """Bring the target to the person's branch, and to the remote when that is switched on."""
+        if PERSON in self._rewritten:
+            return  # theirs is also what a push goes through
         self._publish_to_checkout()
-        if self._workspace.settings.merge.push:
+        if self._workspace.settings.merge.push and REMOTE not in self._rewritten:
             self._push()
 
     def seconds_until_retry(self) -> float | None:
@@ -129,10 +209,13 @@ class PublishingService:
         return min(waits, default=None)
 
     def _publish_to_checkout(self) -> None:
-        outcome = publish_to_checkout(self._root, self._forge, self._branch, self._target.head())
+        head = self._target.head()
+        outcome = publish_to_checkout(self._root, self._forge, self._branch, head)
         self._left_alone = outcome.obstacle if isinstance(outcome, LeftAlone) else None
         if not isinstance(outcome, LeftAlone):
             self._note_checkout("up to date", "")
+            if outcome.moved:
+                self._has(PERSON, head)
             return
         reason, command = outcome.reason, outcome.command_to_catch_up
         if outcome.obstacle is Obstacle.DIVERGED and self._conflict[0]:
@@ -148,6 +231,7 @@ class PublishingService:
             pushed = push_to_remote(self._root, REMOTE, head, self._branch)
             if not isinstance(pushed, Rejected):
                 self._published = head
+                self._has(REMOTE, head)
                 self._pushing.succeeded()
                 self._note_once("pushed", f"{REMOTE} has {head[:12]}")
                 self._note_once("push_failed", "")
@@ -155,6 +239,8 @@ class PublishingService:
             if pushed.because is not RejectedBecause.BEHIND:
                 break
             self.take_in_remote(at_once=True)
+            if REMOTE in self._rewritten:
+                return
             if self._target.head() == head:
                 break  # what is there cannot be taken in; it has been said why
             self._publish_to_checkout()
