@@ -51,6 +51,7 @@ def make_app(services: Services, port: int, *, with_loops: bool = True) -> ASGIA
             yield
             services.train.cancel.set()
             services.check_runs.cancel.set()
+            services.pull_requests.cancel.set()
             group.cancel_scope.cancel()
 
     rest = Starlette(routes=Api(services).routes(), lifespan=lifespan)

@@ -35,6 +35,7 @@ async def run_loops(services: Services) -> None:
         group.start_soon(_leases, services)
         group.start_soon(_train, services, news)
         group.start_soon(_radar, services, news)
+        group.start_soon(_pull_requests, services, news)
         group.start_soon(_watch_files, services, news)
         group.start_soon(_stock, services)
         group.start_soon(_thin, services)
@@ -118,6 +119,23 @@ async def _radar(services: Services, news: "_News") -> None:
     while True:
         if await _guarded(look):
             await news.wait_beyond(seen, LONGEST_WAIT_SECONDS, state)
+        else:
+            await anyio.sleep(RETRY_SECONDS)
+
+
+async def _pull_requests(services: Services, news: "_News") -> None:
+    """Mirror merge requests elsewhere when there is news of them; out of everybody's way."""
+    seen: object = None
+    seconds: float | None = None
+
+    def mirror() -> None:
+        nonlocal seen, seconds
+        seen = news.state()
+        seconds = services.pull_requests.mirror()
+
+    while True:
+        if await _guarded(mirror):
+            await news.wait_beyond(seen, seconds or LONGEST_WAIT_SECONDS)
         else:
             await anyio.sleep(RETRY_SECONDS)
 

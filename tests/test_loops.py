@@ -26,6 +26,8 @@ from tests.builders import (
     own_home,
     write,
 )
+from tests.service.builders_github import a_gh
+from tests.service.builders_landing import an_origin, config
 
 __all__ = ["own_home"]  # switched on by being here
 
@@ -103,6 +105,21 @@ async def test_a_merge_request_lands_by_itself(tmp_path: Path) -> None:
         await until(lambda: project.request(request.id).state is MergeState.LANDED)
         await until(lambda: (project.root / "src/t1.py").exists())
         await until(lambda: not (project.layout.worktrees / "T1").exists())
+
+
+async def test_a_merge_request_is_mirrored_by_itself_when_that_is_switched_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gh = a_gh(tmp_path / "bin", monkeypatch)
+    settings = config(merge={"requests": "github"}, steward={"autoMerge": False})
+    project = a_project(tmp_path, config=settings)
+    an_origin(project, tmp_path / "origin.git")
+    async with running(project) as steps:
+        await at_rest(steps)
+        request = a_merge_request(project, a_task(project))
+        await until(lambda: [pull["state"] for pull in gh.pulls] == ["OPEN"])
+        project.services.requests.approve_merge(PERSON, request.id)
+        await until(lambda: [pull["state"] for pull in gh.pulls] == ["CLOSED"])
 
 
 async def test_conflicts_are_looked_for_at_each_event_and_not_at_rest(tmp_path: Path) -> None:

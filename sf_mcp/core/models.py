@@ -386,6 +386,21 @@ class TrialRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PullRequest:
+    """What mirrors a task's merge requests on the forge of the person's team."""
+
+    task_id: TaskId
+    branch: str
+    number: int | None
+    """None until it is known to have been opened."""
+    url: str
+    pushed: Oid | None
+    """What its branch at the remote was last brought to."""
+    told: str
+    """The newest state that it shows, such as `open M7 1a2b…`; empty: none yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     number: int
     at: datetime

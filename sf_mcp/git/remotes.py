@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sf_mcp.core.models import Oid
 from sf_mcp.git.checkout import open_checkout
-from sf_mcp.git.command import GitFailed
+from sf_mcp.git.command import GitFailed, Result
 from sf_mcp.git.publishing import UPSTREAM
 from sf_mcp.git.repository import Repository
 
@@ -45,6 +45,50 @@ def has_remote(checkout_path: Path, remote: str) -> bool:
     return found.exit_code == 0
 
 
+def url_of(checkout_path: Path, remote: str) -> str:
+    """Return where the remote is, as git would reach it; empty when there is none."""
+    if not has_remote(checkout_path, remote):
+        return ""
+    return open_checkout(checkout_path).repository.run("remote", "get-url", remote).text
+
+
+def push_branch(
+    checkout_path: Path,
+    forge: Repository,
+    remote: str,
+    commit: Oid,
+    branch: str,
+    *,
+    replaces: Oid | None = None,
+) -> Pushed | Rejected:
+    """Bring a branch of the fleet's own at the remote to a commit that only the forge has.
+
+    `replaces` is what we last brought it to: a branch that is there, and nowhere else, may be
+    replaced, since the work was redone. What somebody else pushed to it is never touched.
+
+    Raises:
+        GitRefused: there is no such repository.
+    """
+    repository = open_checkout(checkout_path).repository
+    if not has_remote(checkout_path, remote):
+        return Rejected(because=RejectedBecause.NO_REMOTE, reason=f"There is no remote {remote}.")
+    ref = f"refs/heads/{branch}"
+    lease = [f"--force-with-lease={ref}:{replaces}"] if replaces else []
+    # By its address: by its name, git would note the branch among the person's refs, and they
+    # lack the commit. Their repository has the credentials, the forge has the commit.
+    address = repository.run("remote", "get-url", "--push", remote).text
+    objects = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(forge.git_dir / "objects")}
+    pushed = repository.run(
+        *("push", "--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no"),
+        *lease,
+        *("--end-of-options", address, f"{commit}:{ref}"),
+        extra=objects,
+        accept=range(256),
+        timeout_seconds=NETWORK_TIMEOUT_SECONDS,
+    )
+    return _outcome(pushed)
+
+
 def push_to_remote(checkout_path: Path, remote: str, commit: Oid, branch: str) -> Pushed | Rejected:
     """Fast-forward `branch` on the remote to `commit`, which the person's repository must have.
 
@@ -68,6 +112,10 @@ def push_to_remote(checkout_path: Path, remote: str, commit: Oid, branch: str) -
         accept=range(256),
         timeout_seconds=NETWORK_TIMEOUT_SECONDS,
     )
+    return _outcome(pushed)
+
+
+def _outcome(pushed: Result) -> Pushed | Rejected:
     if pushed.exit_code == 0:
         return Pushed()
     for line in pushed.text.splitlines():

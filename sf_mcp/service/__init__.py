@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sf_mcp.service.notices import Notices
     from sf_mcp.service.plans import PlanService
     from sf_mcp.service.publishing import PublishingService
+    from sf_mcp.service.pull_requests import PullRequestService
     from sf_mcp.service.queries import QueryService
     from sf_mcp.service.questions import QuestionService
     from sf_mcp.service.radar import RadarService
@@ -247,6 +248,13 @@ class Services:
             self.branches,
             self.radar,
         )
+
+    @cached_property
+    def pull_requests(self) -> "PullRequestService":
+        """Merge requests mirrored elsewhere."""
+        from sf_mcp.service.pull_requests import PullRequestService
+
+        return PullRequestService(self.workspace, self.worktrees.forge, self.worktrees.target)
 
     @cached_property
     def checking(self) -> "Checking":

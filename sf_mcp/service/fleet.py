@@ -39,6 +39,7 @@ from sf_mcp.store import (
     landings,
     merge_requests,
     plans,
+    pull_requests,
     questions,
     sessions,
     tasks,
@@ -157,6 +158,8 @@ class FleetService:
         problem = self._workspace.settings_file.problem
         notes = [vacuous] if vacuous else []
         notes += filter(None, (facts.get(tx.db, rewritten_fact(place)) for place in PLACES))
+        if mirroring := facts.get(tx.db, pull_requests.PROBLEM):
+            notes.append(mirroring)
         if problem:
             notes.append(f"The last good configuration is in use: {problem}")
         if self._workspace.gate.problem:

@@ -7,8 +7,7 @@ two histories is meant; landing goes on meanwhile.
 """
 
 import logging
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from sf_mcp.core.identity import SERVER
@@ -29,6 +28,7 @@ from sf_mcp.git.remotes import Rejected, RejectedBecause, fetch_remote, push_to_
 from sf_mcp.git.repository import Repository
 from sf_mcp.service.rewritten import Rewritten, rewritten_fact
 from sf_mcp.service.target import TargetService
+from sf_mcp.service.tries import Tries
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import facts
 
@@ -43,7 +43,6 @@ INTERRUPTED_SECONDS, LEFT_ALONE_SECONDS = FRESH_SECONDS + 1, 60.0
 become stale, or a file is as it was committed."""
 
 FETCH_PAUSE = timedelta(seconds=30)
-FIRST_REST, LONGEST_REST = timedelta(seconds=30), timedelta(minutes=10)
 
 
 class PublishingService:
@@ -63,8 +62,8 @@ class PublishingService:
         """Why the person's own commits cannot be taken in, and the command that mends it."""
         self._rewritten: set[str] = set()
         """Where the history was rewritten, so that nothing is published."""
-        self._fetching = _Tries(workspace.now)
-        self._pushing = _Tries(workspace.now)
+        self._fetching = Tries(workspace.now)
+        self._pushing = Tries(workspace.now)
 
     def take_in_upstream(self) -> None:
         """Take in what the person committed on their branch."""
@@ -269,23 +268,3 @@ class PublishingService:
             facts.put(tx.db, fact, text)
             if text:
                 tx.event(kind, "", detail=text)
-
-
-class _Tries:
-    """When a remote may be asked again: a failure is followed by a rest that doubles."""
-
-    def __init__(self, now: Callable[[], datetime]) -> None:
-        self._now = now
-        self._failures = 0
-        self.next_try: datetime | None = None
-
-    def may_try(self) -> bool:
-        return self.next_try is None or self._now() >= self.next_try
-
-    def failed(self) -> None:
-        self.next_try = self._now() + min(FIRST_REST * 2 ** min(self._failures, 10), LONGEST_REST)
-        self._failures += 1
-
-    def succeeded(self, rest: timedelta | None = None) -> None:
-        self._failures = 0
-        self.next_try = None if rest is None else self._now() + rest

@@ -320,8 +320,9 @@ class Merge(_Section):
         description="Rules for straightforward conflicts, the first that applies; all other "
         "conflicts are for somebody to resolve.",
     )
-    requests: Literal["none"] = Field(
-        default="none", description="Where merge requests are mirrored; nowhere in this release."
+    requests: Literal["none", "github"] = Field(
+        default="none",
+        description="github: a pull request mirrors each merge request, through `gh` and `origin`.",
     )
 
     @field_validator("target_branch")
@@ -350,16 +351,6 @@ class Merge(_Section):
                         f"Add `{key}: …`." if is_needed else "Remove it.",
                         at=(index, key),
                     )
-        return value
-
-    @field_validator("requests", mode="before")
-    @classmethod
-    def _refuse_github(cls, value: object) -> object:
-        if value == "github":
-            raise _refusal(
-                "cannot be github in this release: mirroring to pull requests is not available yet",
-                "Set it to none; `sf mr list` and the dashboard show every merge request.",
-            )
         return value
 
 

@@ -381,4 +381,14 @@ CREATE TABLE conflict_warnings (
     created_at TEXT NOT NULL,
     PRIMARY KEY (session_id, other, content)
 ) WITHOUT ROWID;
+
+-- the pull request that mirrors a task's merge requests, and what it was last told
+CREATE TABLE pull_requests (
+    task_id TEXT PRIMARY KEY REFERENCES tasks (id),
+    branch TEXT NOT NULL,
+    number INTEGER,
+    url TEXT NOT NULL,
+    pushed TEXT,
+    told TEXT NOT NULL
+);
 """

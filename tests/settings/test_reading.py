@@ -100,20 +100,6 @@ def test_shared_worktrees_are_refused_with_the_reason() -> None:
     assert error.remedy == "Remove the key or set it to true."
 
 
-@pytest.mark.parametrize(
-    ("text", "path", "words"),
-    [
-        ("merge: {requests: github}", "merge.requests", "not available yet"),
-    ],
-)
-def test_what_a_later_release_brings_is_refused_as_not_available_yet(
-    text: str, path: str, words: str
-) -> None:
-    error = refusal(text)
-    assert error.path == path
-    assert words in error.message
-
-
 def test_rules_for_straightforward_conflicts_are_read_in_their_order() -> None:
     text = """\
 merge:
@@ -260,7 +246,7 @@ def test_an_unknown_key_is_refused_with_line_path_and_the_nearest_right_key(
         ("merge: {strategy: rebase}", "merge.strategy", "`squash` or `merge`; it is `rebase`"),
         ("merge: {parallelChecks: 17}", "merge.parallelChecks", "from 1 to 16"),
         ("merge: {push: maybe}", "merge.push", "true or false; it is `maybe`"),
-        ("merge: {requests: gitlab}", "merge.requests", "`none`; it is `gitlab`"),
+        ("merge: {requests: gitlab}", "merge.requests", "`none` or `github`; it is `gitlab`"),
         ("budget: {taskUsd: 0}", "budget.taskUsd", "number above 0 or null; it is `0`"),
         ("budget: {fleetUsd: .inf}", "budget.fleetUsd", "number above 0 or null"),
         ("limits: {onUsageLimit: retry}", "limits.onUsageLimit", "`wait`, `ask` or `stop`"),
