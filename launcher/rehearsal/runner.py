@@ -189,6 +189,12 @@ def told(event: Mapping[str, Any]) -> str:
             return f"{event['actor']} approves {subject}"
         case "sent_back":
             return f"{subject} goes back: {data['reason']}"
+        case "conflict_found":
+            return f"{subject} is in conflict in {', '.join(data['paths'])}"
+        case "conflict_resolved":
+            return f"the conflict of {subject} is resolved"
+        case "flaky_check":
+            return f"check {data['check']} is flaky"
         case "merged":
             return f"{subject} has landed as {str(data['commit'])[:12]}"
         case "task_stuck":

@@ -53,12 +53,23 @@ class Expectations(_Model):
     """Paths in the person's checkout and a text that each must contain."""
     suite: str = ""
     """A command that must pass on every commit the target branch ever had."""
+    keeps: tuple[str, ...] = ()
+    """Commands: each commit the target branch ever had passes those that the one before it
+    passed."""
+    history: tuple[str, ...] = ()
+    """Texts that a commit message of the target branch must contain."""
     workers_at_once: int = 0
     """At least so many workers must have been asking the model at the same moment."""
     sent_back: tuple[str, ...] = ()
     handed_off: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
-    """Keys of tasks that must have been sent back, handed off, or asked about."""
+    resolved: tuple[str, ...] = ()
+    """Keys of tasks that must have been sent back, handed off, asked about, or been in a conflict
+    that a steward resolved."""
+    flaky: tuple[str, ...] = ()
+    """Names of checks that must have been recorded as flaky."""
+    spared: tuple[str, ...] = ()
+    """Names of checks for which nothing may have been sent back."""
 
 
 class Story(_Model):
@@ -83,6 +94,7 @@ class Story(_Model):
         expect = self.expect
         named = {on for task in self.plan.tasks for on in task.depends_on}
         named |= {*expect.merged, *expect.sent_back, *expect.handed_off, *expect.asked}
+        named |= set(expect.resolved)
         named |= {key for pair in expect.order for key in pair}
         if unknown := sorted(named - set(keys)):
             raise ValueError(f"there is no task with the key {', '.join(unknown)}")

@@ -5,9 +5,10 @@ It reads the database as an outsider would (read-only, by SQL) and trusts no sum
 
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from launcher.rehearsal.scripted_api import ScriptedApi
@@ -40,6 +41,12 @@ class Ending:
     sent_back: set[str]
     handed_off: set[str]
     asked: set[str]
+    resolved: set[str]
+    """Whose conflict a steward resolved."""
+    flaky: set[str]
+    """Checks that failed and passed on one tree."""
+    reasons: list[str]
+    """Why anything was sent back."""
     sessions: int
     landings: int
 
@@ -58,6 +65,19 @@ def look(world: World, keys_by_id: dict[str, str]) -> Ending:
             sent_back=set(keys("SELECT task_id FROM repair_notes")),
             handed_off=set(keys("SELECT task_id FROM handoffs")),
             asked=set(keys("SELECT task_id FROM questions WHERE session_id IS NOT NULL")),
+            resolved=set(
+                keys(
+                    "SELECT task_id FROM merge_requests WHERE id IN"
+                    " (SELECT merge_request_id FROM conflicts WHERE state = 'resolved')"
+                )
+            ),
+            flaky={
+                str(row[0])
+                for row in db.execute(
+                    "SELECT json_extract(data, '$.check') FROM events WHERE kind = 'flaky_check'"
+                )
+            },
+            reasons=[str(row[0]) for row in db.execute("SELECT reason FROM repair_notes")],
             sessions=db.execute("SELECT count(*) FROM sessions").fetchone()[0],
             landings=db.execute(
                 "SELECT count(*) FROM landings WHERE kind = 'merge' AND state = 'done'"
@@ -81,6 +101,11 @@ def verify_project(world: World, story: Story) -> Iterator[Finding]:
     yield from _checkout(world, story.expect.files)
     if story.expect.suite:
         yield from _suite_on_every_value(world, story.expect.suite)
+    if story.expect.keeps:
+        yield from _nothing_broke(world, story.expect.keeps)
+    messages = world.run(["git", "log", "--format=%B"]) if story.expect.history else ""
+    for text in story.expect.history:
+        yield Finding(what=f"the history says {text!r}", held=text in messages)
 
 
 def verify_course(story: Story, ending: Ending, api: ScriptedApi) -> Iterator[Finding]:
@@ -98,9 +123,16 @@ def verify_course(story: Story, ending: Ending, api: ScriptedApi) -> Iterator[Fi
         ("was sent back and repaired", expect.sent_back, ending.sent_back),
         ("was handed off", expect.handed_off, ending.handed_off),
         ("asked a question", expect.asked, ending.asked),
+        ("was in a conflict that a steward resolved", expect.resolved, ending.resolved),
+        ("is a check that was recorded as flaky", expect.flaky, ending.flaky),
     ):
         for key in wanted:
             yield Finding(what=f"{key} {words}", held=key in found)
+    for name in expect.spared:
+        blamed = [reason for reason in ending.reasons if name in reason]
+        yield Finding(
+            what=f"nothing was sent back for {name}", held=not blamed, detail="; ".join(blamed)
+        )
     if expect.workers_at_once:
         most = api.max_concurrent(Role.WORKER)
         yield Finding(
@@ -131,28 +163,54 @@ def target_values(world: World) -> list[str]:
 
 
 def _suite_on_every_value(world: World, suite: str) -> Iterator[Finding]:
-    forge = world.root / ".stoneforge" / "forge.git"
-    values = list(dict.fromkeys(target_values(world)))
-    with tempfile.TemporaryDirectory(prefix="rehearsal-suite-") as folder:
-        clone = Path(folder) / "clone"
-        world.run(["git", "clone", "--quiet", "--no-checkout", str(forge), str(clone)])
-        red: list[str] = []
-        for commit in values:
-            world.run(["git", "checkout", "--quiet", "--detach", commit], cwd=clone)
-            # The story's own command, as its author wrote it.
-            done = subprocess.run(
-                ["/bin/sh", "-c", suite],
-                cwd=clone,
-                env=world.environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=SUITE_TIMEOUT_SECONDS,
-                check=False,
-            )
-            if done.returncode != 0:
-                red.append(commit[:12])
+    values, passed = _run_on_every_value(world, [suite])
+    red = [commit[:12] for commit, of_it in zip(values, passed, strict=True) if suite not in of_it]
     yield Finding(
         what=f"each of the {len(values)} values of {TARGET} passes the suite",
         held=not red,
         detail=f"red: {', '.join(red)}" if red else "",
     )
+
+
+def _nothing_broke(world: World, commands: Sequence[str]) -> Iterator[Finding]:
+    values, passed = _run_on_every_value(world, commands)
+    broken = [
+        f"{commit[:12]} no longer passes {', '.join(sorted(before - after))}"
+        for commit, (before, after) in zip(values[1:], pairwise(passed), strict=True)
+        if before - after
+    ]
+    yield Finding(
+        what=f"each of the {len(values)} values of {TARGET} passes what the one before it passed",
+        held=not broken,
+        detail="; ".join(broken),
+    )
+
+
+def _run_on_every_value(
+    world: World, commands: Sequence[str]
+) -> tuple[list[str], list[frozenset[str]]]:
+    """Return the values of the target, oldest first, and which of the commands pass on each."""
+    forge = world.root / ".stoneforge" / "forge.git"
+    values = list(dict.fromkeys(target_values(world)))
+    passed: list[frozenset[str]] = []
+    with tempfile.TemporaryDirectory(prefix="rehearsal-suite-") as folder:
+        clone = Path(folder) / "clone"
+        world.run(["git", "clone", "--quiet", "--no-checkout", str(forge), str(clone)])
+        for commit in values:
+            world.run(["git", "checkout", "--quiet", "--detach", commit], cwd=clone)
+            passed.append(frozenset(one for one in commands if _passes(world, clone, one)))
+    return values, passed
+
+
+def _passes(world: World, clone: Path, command: str) -> bool:
+    # The story's own command, as its author wrote it.
+    done = subprocess.run(
+        ["/bin/sh", "-c", command],
+        cwd=clone,
+        env=world.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=SUITE_TIMEOUT_SECONDS,
+        check=False,
+    )
+    return done.returncode == 0
