@@ -49,7 +49,7 @@ def make_app(services: Services, port: int, *, with_loops: bool = True) -> ASGIA
             if with_loops:
                 group.start_soon(run_loops, services)
             yield
-            services.train.cancel.set()
+            services.train.stop()
             services.check_runs.cancel.set()
             services.pull_requests.cancel.set()
             group.cancel_scope.cancel()

@@ -150,7 +150,7 @@ class Project:
         for _ in range(most):
             did_something = self.services.train.step()
             self.services.work.tidy_ended()
-            if not did_something:
+            if not did_something and not self.services.train.wait(60):
                 return
         raise AssertionError(f"the train still has something to do after {most} steps")
 

@@ -381,6 +381,8 @@ class TrialRecord:
     is_full: bool
     """Every check ran, not only those that the changed paths call for."""
     outcome: Outcome
+    condemned: tuple[dict[str, str], ...]
+    """The checks that failed it: `check`, `command`, `outcome`, `log_path` of each."""
     created_at: datetime
     ended_at: datetime | None
 

@@ -291,6 +291,7 @@ class Services:
             self.conflicts,
             self.checking,
             self.resolving,
+            self.radar,
         )
 
     @cached_property

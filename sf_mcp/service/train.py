@@ -1,43 +1,54 @@
-"""The merge train: one merge request at a time becomes a candidate, is checked and lands.
+"""The merge train: what may land is merged, checked and lands, the most promising first.
 
-Order: dependencies (a dependent cannot ask before its dependencies have landed), then effective
-priority, then age. A request that waits for somebody's word never holds up those behind it.
-The target moves only to a commit whose exact tree passed every check that the present target's tree
-passes.
+At every event the planner (`core.merge_queue`) plans anew from stored facts: which sets of merge
+requests are worth checking, which one lands, which request has proved to be bad. Here that is
+carried out. A request that waits for somebody's word never holds up those behind it. The target
+moves only to a commit whose exact tree passed every check that the present target's tree passes:
+that is looked at here once more, whatever the planner says.
 """
 
 import logging
 import threading
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from sf_mcp.core import merge_queue
 from sf_mcp.core.errors import GitRefused
 from sf_mcp.core.identity import SERVER
-from sf_mcp.core.models import LandingKind, MergeRequest, Oid, Task, Verdict
+from sf_mcp.core.merge_queue import Outcome, Plan, Queued
+from sf_mcp.core.models import (
+    Landing,
+    LandingKind,
+    MergeRequest,
+    Oid,
+    TrialRecord,
+)
 from sf_mcp.core.states import MergeEvent, MergeState, TaskEvent
 from sf_mcp.core.text import one_line
-from sf_mcp.core.verdicts import did_not_start
+from sf_mcp.core.verdicts import condemning
 from sf_mcp.git.checks import tail
 from sf_mcp.git.command import GitFailed
-from sf_mcp.git.identity import SERVER as SERVER_IDENTITY
-from sf_mcp.git.identity import identity
 from sf_mcp.git.repository import Repository
-from sf_mcp.git.resolving import Resolved, Unresolved
+from sf_mcp.service import conflict_state
+from sf_mcp.service.candidates import Candidates, Chain, Clash, Interrupted
 from sf_mcp.service.checking import Checking
 from sf_mcp.service.conflicts import ConflictService
 from sf_mcp.service.endings import complete_if_over, end_review
 from sf_mcp.service.merge_status import is_released
 from sf_mcp.service.pauses import paused_reason
 from sf_mcp.service.publishing import PublishingService
+from sf_mcp.service.radar import RadarService
 from sf_mcp.service.requests import RequestService
 from sf_mcp.service.resolving import Resolving
 from sf_mcp.service.target import TargetService
 from sf_mcp.service.transaction import Transaction
+from sf_mcp.service.trials import Stand, Trials
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.settings import Check
-from sf_mcp.store import landings, merge_requests, tasks
+from sf_mcp.store import landings, merge_requests, tasks, trials
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +57,9 @@ HELD_RETRY_SECONDS = 60.0
 """How often a check that could not start is tried again: installing it tells nobody."""
 
 LONGEST_WAIT_SECONDS = 3600.0
+
+MOST_TRIALS, MOST_LANDINGS = 1000, 200
+"""How far back the facts reach that are planned from."""
 
 UNRELATED = "unrelated histories"
 """What git says of two commits that have no ancestor in common."""
@@ -56,9 +70,9 @@ THE_TARGET = ""
 
 @dataclass(frozen=True, slots=True)
 class _Rest:
-    """Until when checks that could not start on a tree are not tried again."""
+    """Until when checks that could not start on a base are not tried again."""
 
-    tree: Oid
+    base: int
     checks: Sequence[Check]
     over: datetime
 
@@ -76,6 +90,7 @@ class TrainService:
         conflicts: ConflictService,
         checking: Checking,
         resolving: Resolving,
+        radar: RadarService,
     ) -> None:
         """Land what is asked for in this project."""
         self._workspace = workspace
@@ -85,68 +100,111 @@ class TrainService:
         self._requests = requests
         self._conflicts = conflicts
         self._checking = checking
-        self._resolving = resolving
+        self._radar = radar
+        self._cancel = threading.Event()
+        """Set at the server's stop."""
+        self._candidates = Candidates(workspace, forge, resolving, self._cancel)
+        self.trials = Trials(workspace, checking)
+        """Those that run now."""
+        self.trials.on_not_started = self._rest
         self._rests: dict[str, _Rest] = {}
-        self.cancel = threading.Event()
-        """Set at the server's stop: checks under way are ended and say nothing."""
+        self._seen = 0
 
     def step(self) -> bool:
-        """Do the next thing that can be done for the train; return whether anything was done.
+        """Do what can be done for the train now; return whether anything was done.
+
+        Checks go on in threads of their own; when one has ended, another step is worth taking.
 
         Raises:
             StoneforgeError: git or the disk refuses; nothing was lost, and a later step tries
                 again.
         """
+        self._seen = self.trials.count_ended
         # A ref that could not be written leaves its intent behind, as a crash does.
         self._target.recover()
         self._target.undo_foreign_moves()
         self._publishing.take_in_upstream()
         self._publishing.take_in_remote()
         self._conflicts.settle()
+        if self._cancel.is_set():
+            return False
+        with self._workspace.read() as tx:
+            newest = landings.newest_done(tx.db)
+        if newest is None:
+            return False
+        stand = Stand.of(newest)
         queue = self._queue()
-        for gone in self._rests.keys() - {THE_TARGET, *(request.id for request in queue)}:
-            del self._rests[gone]
-        for request in queue:
-            if self.cancel.is_set():
-                return False
+        did = False
+        if queue is not None:
             try:
-                was_something = self._advance(request)
-            except GitRefused as error:
-                # One request that git cannot work with must not hold up those behind it.
-                logger.warning("%s cannot go on: %s", request.id, error)
-                self._hold(request, one_line(str(error), 300))
-                continue
-            if was_something:
-                self._publishing.publish()
-                return True
+                settled, waiting = self._settle(queue, stand)
+                did = self._ride(waiting, stand) or settled
+            except Interrupted:
+                return False
         self._publishing.publish()
-        return self._look_at_target()
+        return did or self._look_at_target(newest, stand)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until a trial has ended that the last step did not know of; return whether so.
+
+        False at once when none is under way.
+        """
+        return self.trials.wait_beyond(self._seen, seconds)
+
+    def stop(self) -> None:
+        """End the checks under way, which then say nothing, and begin no more."""
+        self._cancel.set()
+        self.trials.stop()
 
     def seconds_until_retry(self) -> float:
         """Return after how long a step is worth trying although nothing has happened."""
         with self._workspace.read() as tx:
             is_held = any(one.held for one in merge_requests.in_state(tx.db, MergeState.OPEN))
-        wait = HELD_RETRY_SECONDS if is_held or self._rests else LONGEST_WAIT_SECONDS
+        may_rest = is_held or self._rests or self.trials.running
+        wait = HELD_RETRY_SECONDS if may_rest else LONGEST_WAIT_SECONDS
         publishing = self._publishing.seconds_until_retry()
         return wait if publishing is None else min(wait, publishing)
 
-    def _queue(self) -> list[MergeRequest]:
-        """Return the open merge requests, first to land first."""
+    def _queue(self) -> list[MergeRequest] | None:
+        """Return the open merge requests, first to land first; None while the fleet is paused."""
         with self._workspace.read() as tx:
             if paused_reason(tx):
-                return []
+                return None
             waiting = [
                 one
                 for one in merge_requests.in_state(tx.db, MergeState.OPEN)
-                if not self._conflicts.is_open(tx, one)
+                if not conflict_state.is_open(tx, one)
             ]
             return sorted(
                 waiting,
                 key=lambda one: (tx.graph.effective_priority(one.task_id), int(one.id[1:])),
             )
 
-    def _advance(self, request: MergeRequest) -> bool:
-        """Take one merge request a step further; return whether there was a step to take."""
+    # -- what needs no trial -----------------------------------------------------------------------
+
+    def _settle(
+        self, queue: Sequence[MergeRequest], stand: Stand
+    ) -> tuple[bool, list[MergeRequest]]:
+        """Decide the requests that need no trial; return whether any was, and those that do."""
+        did = False
+        waiting: list[MergeRequest] = []
+        for request in queue:
+            try:
+                is_settled, has_changed = self._settled(request, stand)
+            except GitRefused as error:
+                # One request that git cannot work with must not hold up those behind it.
+                logger.warning("%s cannot go on: %s", request.id, error)
+                self._hold(request, one_line(str(error), 300))
+                continue
+            did = did or has_changed
+            if not is_settled and not self._is_resting(request.id, stand):
+                waiting.append(request)
+        for gone in self._rests.keys() - {THE_TARGET, *(request.id for request in queue)}:
+            del self._rests[gone]
+        return did, waiting
+
+    def _settled(self, request: MergeRequest, stand: Stand) -> tuple[bool, bool]:
+        """Return whether a request needs no trial, and whether that has changed anything."""
         tip = self._forge.head_of(f"refs/heads/{request.branch}")
         if tip is not None and tip != request.commit:
             self._send_back(
@@ -156,157 +214,224 @@ class TrainService:
                 "Approvals and checks hold for the pinned commit alone. See that the later commits "
                 "belong to the task, and request the merge again.",
             )
-            return True
+            return True, True
         if request.no_changes_reason:
-            return self._close(request)
-        target = self._target.head()
+            return True, self._close(request)
         try:
-            found = self._resolving.merge(ours=target, theirs=request.commit, cancel=self.cancel)
+            alone = self._candidates.build(stand.commit, [request])
         except GitFailed as error:
             if UNRELATED not in error.stderr:
                 raise
+            branch = self._target.branch
             self._send_back(
                 request,
-                f"its branch has no history in common with {self._target.branch}",
+                f"its branch has no history in common with {branch}",
                 "Commit on top of the history that the branch began with. If that is lost: "
-                f"`git fetch origin && git merge --allow-unrelated-histories "
-                f"origin/{self._target.branch}`, resolve, and see that only your changes differ.",
+                f"`git fetch origin && git merge --allow-unrelated-histories origin/{branch}`, "
+                "resolve, and see that only your changes differ.",
             )
-            return True
-        if found is None:
-            return False
-        if isinstance(found, Unresolved):
-            return self._conflicts.open_conflict(
-                request,
-                head=target,
-                paths=found.paths,
-                messages=found.messages,
-                reason=found.reason,
-            )
-        tree = found.tree
-        if tree == self._forge.tree_of(target):
-            # Its whole content is in the target already: nothing would land.
-            is_news = request.checked_tree is None and self._note_tree(
-                request, tree, "is_contained"
-            )
-            return self._close(request) or is_news
-        if request.checked_tree is not None and not self._may_land(request):
-            # It waits for somebody's word; checked again when it has that, on the target of then.
-            self._hold(request, "")
-            return False
-        candidate = self._candidate(request, target, found)
-        failed = self._failed_checks(candidate, tree, target, request)
-        if failed is None:
-            return False
-        if failed:
-            if not self._conflicts.rejected(request, *self._told(failed)):
-                self._send_back(request, *self._told(failed))
-            return True
-        changed = self._note_tree(request, tree, "checks_passed")
-        if not self._may_land(request):
-            return changed
-        green = self._is_green(tree)
-        self._target.land(
-            [(request, candidate)], kind=LandingKind.MERGE, old=target, new=candidate, green=green
+            return True, True
+        if isinstance(alone, Chain):
+            return False, False
+        if not alone.is_contained:
+            self._clash(alone, stand.commit)
+            return True, True
+        # Its whole content is in the target already: nothing would land.
+        is_news = request.checked_tree is None and self._note_contained(request, stand.tree)
+        return True, self._close(request) or is_news
+
+    def _clash(self, clash: Clash, head: Oid) -> None:
+        self._conflicts.open_conflict(
+            clash.request,
+            head=head,
+            paths=clash.paths,
+            messages=clash.messages,
+            reason=clash.reason,
         )
+
+    # -- carrying out the plan ---------------------------------------------------------------------
+
+    def _ride(self, waiting: Sequence[MergeRequest], stand: Stand) -> bool:
+        """Plan anew, and do what the plan says; return whether anything was done."""
+        by_id = {str(request.id): request for request in waiting}
+        slots = self._workspace.settings.merge.parallel_checks
+        with self._workspace.write(SERVER) as tx:
+            trials.end_lost(tx.db, self.trials.running, tx.now)
+        facts, records = self._facts(by_id, stand)
+        plan = merge_queue.plan(facts, slots)
+        did = False
+        for name in plan.evict:
+            did = self._evict(by_id[name], facts, records) or did
+        if plan.land and self._land([by_id[name] for name in plan.land], stand):
+            return True
+        self.trials.cancel(self.trials.running - set(plan.go_on) - {-stand.base})
+        self._start(plan, records, by_id, stand)
+        return did or bool(plan.start)
+
+    def _facts(
+        self, by_id: Mapping[str, MergeRequest], stand: Stand
+    ) -> tuple[merge_queue.Facts, list[TrialRecord]]:
+        """Return what is planned from, and the trials among it as they are stored."""
+        conflicts = self._pairs_in_conflict(by_id)
+        with self._workspace.read() as tx:
+            settings = self._workspace.settings
+            stored = trials.newest(tx.db, MOST_TRIALS)
+            began = [one.created_at for one in stored]
+            of_task = {request.task_id: request.id for request in by_id.values()}
+            queue: list[Queued] = []
+            for request in by_id.values():
+                unmet = tx.graph.unmet(request.task_id)
+                if any(task not in of_task for task in unmet):
+                    continue
+                may_land = is_released(tx, request, settings)
+                queue.append(
+                    Queued(
+                        id=request.id,
+                        after=frozenset(of_task[task] for task in unmet),
+                        conflicts=conflicts.get(request.id, frozenset()),
+                        may_land=may_land,
+                        # One that waits for the person is verified again as the target moves.
+                        wants_verdict=request.checked_tree is None
+                        or not settings.agents.steward.auto_merge,
+                        since=_number_before(stored, bisect_left(began, request.created_at)),
+                    )
+                )
+            landed = [
+                merge_queue.Landed(
+                    number=one.number, requests=tuple(landings.brought(tx.db, one.number))
+                )
+                for one in landings.newest(tx.db, MOST_LANDINGS)
+            ]
+        records = [one for one in stored if self._still_holds(one, by_id, stand)]
+        return (
+            merge_queue.Facts(
+                queue=tuple(queue),
+                landed=tuple(landed),
+                trials=tuple(
+                    merge_queue.Trial(
+                        number=one.number,
+                        base=one.base,
+                        requests=tuple(one.requests),
+                        outcome=one.outcome,
+                        is_full=one.is_full,
+                    )
+                    for one in records
+                ),
+            ),
+            records,
+        )
+
+    def _pairs_in_conflict(self, by_id: Mapping[str, MergeRequest]) -> dict[str, frozenset[str]]:
+        try:
+            pinned = {request.id: request.commit for request in by_id.values()}
+            found = self._radar.conflicting(pinned)
+        except GitRefused as error:
+            # Without it the trials find out by themselves, more slowly.
+            logger.warning("The radar could not look: %s", error)
+            return {}
+        return {one: frozenset(map(str, others)) for one, others in found.items()}
+
+    def _still_holds(
+        self, record: TrialRecord, by_id: Mapping[str, MergeRequest], stand: Stand
+    ) -> bool:
+        """Return whether a stored trial says something of the requests and checks as they are."""
+        pinned = zip(record.requests, record.commits, strict=True)
+        if any(name in by_id and by_id[name].commit != commit for name, commit in pinned):
+            return False
+        if not any(name in by_id for name in record.requests):
+            return True  # of the past: it tells how often trials fail
+        if record.outcome is Outcome.PASSED and record.is_full and record.tree is not None:
+            return self._is_verified(record.tree, stand)
+        if record.outcome is Outcome.FAILED:
+            commands = {(check.name, check.run) for check in self._checking.checks()}
+            return any((one["check"], one["command"]) in commands for one in record.condemned)
         return True
 
-    # -- candidates --------------------------------------------------------------------------------
-
-    def _candidate(self, request: MergeRequest, target: Oid, resolved: Resolved) -> Oid:
-        with self._workspace.read() as tx:
-            task = tasks.get(tx.db, request.task_id)
-        is_squash = self._workspace.settings.merge.strategy == "squash"
-        parents = [target] if is_squash else [target, request.commit]
-        # The same inputs give the same commit: its time is the request's.
-        by = identity(self._workspace.layout.root) or SERVER_IDENTITY
-        first = self._forge.commit_tree(
-            resolved.without, parents, message_of(task, request), by, request.created_at
-        )
-        return self._resolving.commit(first, resolved.steps, request, by)
-
-    # -- checks ------------------------------------------------------------------------------------
-
-    def _failed_checks(
-        self, candidate: Oid, tree: Oid, target: Oid, request: MergeRequest
-    ) -> list[Verdict] | None:
-        """Return the checks that condemn the tree, running what is not known; None: not yet.
-
-        One that the present target fails as well is not this request's fault. One that can start
-        neither here nor there is nobody's: the request is held until it can.
-        """
-        if self._is_resting(request.id, tree):
-            return None
-        verdicts = self._confirmed(candidate, tree)
-        if verdicts is None:
-            return None
-        failed = [verdict for verdict in verdicts.values() if not verdict.passed]
-        held = ""
-        if failed:
-            of_target = self._confirmed(target, self._forge.tree_of(target))
-            if of_target is None:
-                return None
-            passes_there = {name for name, verdict in of_target.items() if verdict.passed}
-            broken = [one for one in failed if did_not_start(one) and one.check not in passes_there]
-            held = f"check {broken[0].check} {broken[0].outcome}" if broken else ""
-            failed = [one for one in failed if one.check in passes_there]
-        self._hold(request, held)
-        if held:
-            self._rest(request.id, tree)
-        return None if held else failed
-
-    def _confirmed(self, commit: Oid, tree: Oid) -> dict[str, Verdict] | None:
-        """Return a verdict of every check on the tree; a failure counts when it has repeated."""
-        verdicts = self._complete(commit, tree)
-        if verdicts is None:
-            return None
-        failed = [name for name, verdict in verdicts.items() if not verdict.passed]
-        again = self._repeat(commit, tree, failed) if failed else {}
-        return None if again is None else verdicts | again
-
-    def _complete(self, commit: Oid, tree: Oid) -> dict[str, Verdict] | None:
-        """Return a verdict of every check on the tree, running those that are missing."""
+    def _is_verified(self, tree: Oid, stand: Stand) -> bool:
+        """Return whether every present check has passed on the tree, or fails on the target too."""
         known = self._checking.known(tree)
-        missing = [check.name for check in self._checking.checks() if check.name not in known]
-        if missing:
-            known |= self._checking.run(commit, tree, missing, cancel=self.cancel)
-        return None if self.cancel.is_set() else known
+        if any(check.name not in known for check in self._checking.checks()):
+            return False
+        if all(one.passed for one in known.values()):
+            return True
+        judged = condemning(known, self._checking.known(stand.tree))
+        return judged.is_final and not judged.condemned and not judged.held
 
-    def _repeat(self, commit: Oid, tree: Oid, failed: Sequence[str]) -> dict[str, Verdict] | None:
-        """Run failed checks once more, unless they have failed twice on this tree already."""
-        times = self._checking.times_failed(tree)
-        once = [name for name in failed if times.get(name, 0) < 2]
-        if not once:
-            return {}
-        again = self._checking.run(commit, tree, once, cancel=self.cancel)
-        return None if self.cancel.is_set() else again
+    def _start(
+        self,
+        plan: Plan,
+        records: Sequence[TrialRecord],
+        by_id: Mapping[str, MergeRequest],
+        stand: Stand,
+    ) -> None:
+        by_number = {record.number: record for record in records}
+        for wanted in plan.start:
+            if wanted.again is not None:
+                self._repeat(by_number[wanted.again], by_id)
+                continue
+            requests = [by_id[name] for name in wanted.requests]
+            chain = self._candidates.build(stand.commit, requests)
+            if isinstance(chain, Clash):
+                self.trials.record_conflict(requests, stand)
+                continue
+            paths = () if wanted.is_full else self._forge.changed_paths(stand.commit, chain.commit)
+            self.trials.start(chain, stand, is_full=wanted.is_full, paths=paths)
+
+    def _repeat(self, record: TrialRecord, by_id: Mapping[str, MergeRequest]) -> None:
+        """Have a trial run once more as it was, also when the target has moved on since."""
+        with self._workspace.read() as tx:
+            move = landings.LANDINGS.get(tx.db, record.base)
+            requests = [
+                by_id[name] if name in by_id else merge_requests.get(tx.db, name)
+                for name in record.requests
+            ]
+        assert move is not None  # the row that the trial's refers to
+        self.trials.repeat(record, requests, Stand.of(move))
+
+    def _land(self, requests: Sequence[MergeRequest], stand: Stand) -> bool:
+        chain = self._candidates.build(stand.commit, requests)
+        if isinstance(chain, Clash) or not self._is_verified(chain.tree, stand):
+            names = ", ".join(request.id for request in requests)
+            logger.error("%s was to land on a tree that is not verified; it does not", names)
+            return False
+        return self._target.land(
+            [(link.request, link.commit) for link in chain.links],
+            kind=LandingKind.MERGE,
+            old=stand.commit,
+            new=chain.commit,
+            green=self._is_green(chain.tree),
+        )
+
+    # -- checks that cannot start ------------------------------------------------------------------
 
     def _hold(self, request: MergeRequest, reason: str) -> None:
-        """Keep a request waiting for a reason, or no longer; say so once."""
-        if request.held == reason:
-            return
+        """Keep a request waiting for a reason; say so once."""
         with self._workspace.write(SERVER) as tx:
             present = merge_requests.get(tx.db, request.id)
             if present.held != reason and present.state is MergeState.OPEN:
                 tx.edit_merge_request(present, held=reason)
-                tx.event("merge_held" if reason else "merge_released", request.id, reason=reason)
+                tx.event("merge_held", request.id, reason=reason)
 
-    def _rest(self, subject: str, tree: Oid) -> None:
-        """Let checks that could not start on the tree rest: each step would run them anew."""
+    def _rest(self, requests: Sequence[MergeRequest], stand: Stand) -> None:
+        """Let checks that could not start rest: each step would run them anew."""
         over = self._workspace.now() + timedelta(seconds=HELD_RETRY_SECONDS)
-        self._rests[subject] = _Rest(tree, self._checking.checks(), over)
+        rest = _Rest(stand.base, self._checking.checks(), over)
+        for name in [request.id for request in requests] or [THE_TARGET]:
+            self._rests[name] = rest
 
-    def _is_resting(self, subject: str, tree: Oid) -> bool:
+    def _is_resting(self, subject: str, stand: Stand) -> bool:
         """Return whether nothing has changed yet that could let the checks start."""
         rest = self._rests.get(subject)
         if rest is None:
             return False
-        if (rest.tree, rest.checks) == (tree, self._checking.checks()) and (
+        if (rest.base, rest.checks) == (stand.base, self._checking.checks()) and (
             self._workspace.now() < rest.over
         ):
             return True
         del self._rests[subject]
         return False
+
+    # -- the target itself -------------------------------------------------------------------------
 
     def _is_green(self, tree: Oid) -> bool | None:
         """Return whether every check passed on the tree; None when one has not run, or is none."""
@@ -316,60 +441,65 @@ class TrainService:
             return None
         return all(known[check.name].passed for check in checks)
 
-    def _look_at_target(self) -> bool:
+    def _look_at_target(self, newest: Landing, stand: Stand) -> bool:
         """Learn whether the target itself is green, once per tree, when nothing else is to do."""
-        with self._workspace.read() as tx:
-            newest = landings.newest_done(tx.db)
-        if newest is None or newest.is_green is not None or not self._checking.checks():
+        if newest.is_green is not None or not self._checking.checks() or self.trials.running:
             return False
-        if self._is_resting(THE_TARGET, newest.tree):
+        if self._is_resting(THE_TARGET, stand):
             return False
-        verdicts = self._confirmed(newest.new, newest.tree)
-        if verdicts is None:
-            return False
-        if any(did_not_start(one) for one in verdicts.values()):
-            self._rest(THE_TARGET, newest.tree)
-            return False
-        green = all(one.passed for one in verdicts.values())
-        with self._workspace.write(SERVER) as tx:
-            landings.mark_green(tx.db, newest.tree, green)
-            tx.event("target_green" if green else "target_red", "", commit=newest.new)
+        self.trials.look_at_target(stand)
         return True
 
     # -- outcomes ----------------------------------------------------------------------------------
 
-    def _note_tree(self, request: MergeRequest, tree: Oid, kind: str) -> bool:
-        """Record the merged tree that is as it must be; return whether that is news."""
-        if request.checked_tree == tree:
-            return False
+    def _note_contained(self, request: MergeRequest, tree: Oid) -> bool:
+        """Record that the target has all of it already; return whether that is news."""
         with self._workspace.write(SERVER) as tx:
             present = merge_requests.get(tx.db, request.id)
             if present.state is not MergeState.OPEN:
                 return False
             tx.edit_merge_request(present, checked_tree=tree)
-            tx.event(kind, request.id, tree=tree)
+            tx.event("is_contained", request.id, tree=tree)
         return True
 
-    def _may_land(self, request: MergeRequest) -> bool:
-        with self._workspace.read() as tx:
-            return self._is_released(tx, merge_requests.get(tx.db, request.id))
-
-    def _is_released(self, tx: Transaction, present: MergeRequest) -> bool:
-        return present.state is MergeState.OPEN and is_released(
-            tx, present, self._workspace.settings
+    def _evict(
+        self, request: MergeRequest, facts: merge_queue.Facts, records: Sequence[TrialRecord]
+    ) -> bool:
+        """Send back what failed twice by itself, with the ends of the logs."""
+        landed = {name for move in facts.landed for name in move.requests}
+        alone = [
+            one
+            for one in records
+            if one.outcome is Outcome.FAILED
+            and one.condemned
+            and [name for name in one.requests if name not in landed] == [request.id]
+        ]
+        if not alone:
+            return False
+        condemned = alone[-1].condemned
+        names = ", ".join(one["check"] for one in condemned)
+        logs = "\n\n".join(
+            f"{one['check']}: {one['outcome']}\n{tail(Path(one['log_path']), LOG_TAIL_LINES)}"
+            for one in condemned
         )
+        branch = self._target.branch
+        reason = f"{names} failed on your work merged with {branch}"
+        detail = f"It passed on {branch} alone. Run it again with run_checks.\n{logs}"
+        if not self._conflicts.rejected(request, reason, detail):
+            self._send_back(request, reason, detail)
+        return True
 
     def _send_back(self, request: MergeRequest, reason: str, detail: str) -> None:
         with self._workspace.write(SERVER) as tx:
             present = merge_requests.get(tx.db, request.id)
-            if present.state is MergeState.OPEN:
+            if present.state is MergeState.OPEN and present.commit == request.commit:
                 self._requests.return_to_worker(tx, present, reason, detail)
 
     def _close(self, request: MergeRequest) -> bool:
         """End a task that rightly has nothing to merge, once the review says so."""
         with self._workspace.write(SERVER) as tx:
             present = merge_requests.get(tx.db, request.id)
-            if not self._is_released(tx, present):
+            if not self._may_end(tx, present):
                 return False
             present = tx.move_merge_request(present, MergeEvent.START_LANDING)
             tx.move_merge_request(present, MergeEvent.LAND)
@@ -379,18 +509,11 @@ class TrainService:
             complete_if_over(tx, task)
         return True
 
-    def _told(self, failed: Sequence[Verdict]) -> tuple[str, str]:
-        names = ", ".join(verdict.check for verdict in failed)
-        logs = "\n\n".join(
-            f"{verdict.check}: {verdict.outcome}\n{tail(Path(verdict.log_path), LOG_TAIL_LINES)}"
-            for verdict in failed
-        )
-        return (
-            f"{names} failed on your work merged with {self._target.branch}",
-            f"It passed on {self._target.branch} alone. Run it again with run_checks.\n{logs}",
+    def _may_end(self, tx: Transaction, present: MergeRequest) -> bool:
+        return present.state is MergeState.OPEN and is_released(
+            tx, present, self._workspace.settings
         )
 
 
-def message_of(task: Task, request: MergeRequest) -> str:
-    """Return the landing's commit message."""
-    return f"{task.title}\n\n{request.summary}\n\nTask: {task.id}\nMerge-Request: {request.id}"
+def _number_before(stored: Sequence[TrialRecord], place: int) -> int:
+    return stored[place - 1].number if place else 0

@@ -88,6 +88,11 @@ def newest_done(db: sqlite3.Connection) -> Landing | None:
     return LANDINGS.first(db, "state = 'done' ORDER BY number DESC")
 
 
+def newest(db: sqlite3.Connection, most: int) -> list[Landing]:
+    """Return the newest finished moves, oldest first."""
+    return LANDINGS.select(db, "state = 'done' ORDER BY number DESC LIMIT ?", most)[::-1]
+
+
 def done(db: sqlite3.Connection) -> list[Landing]:
     """Return every finished move, oldest first."""
     return LANDINGS.select(db, "state = 'done' ORDER BY number")

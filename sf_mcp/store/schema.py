@@ -342,6 +342,8 @@ CREATE TABLE trials (
     is_full INTEGER NOT NULL,
     outcome TEXT NOT NULL CHECK (outcome IN ('running', 'passed', 'failed', 'conflicted',
                                              'not_started', 'cancelled')),
+    -- the checks that failed and would not have on the target: name, command, outcome, log
+    condemned TEXT NOT NULL DEFAULT '[]',
     created_at TEXT NOT NULL,
     ended_at TEXT,
     CHECK ((outcome = 'running') = (ended_at IS NULL))

@@ -1,11 +1,11 @@
 """What the train merged for trial and what came of it, as rows."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from sf_mcp.core.merge_queue import Outcome
-from sf_mcp.core.models import MergeRequestId, Oid, TrialRecord
+from sf_mcp.core.models import MergeRequestId, Oid, TrialRecord, Verdict
 from sf_mcp.store.rows import Table, to_column
 
 TRIALS = Table("trials", TrialRecord, key="number")
@@ -38,20 +38,36 @@ def begin(
     )
 
 
-def end(db: sqlite3.Connection, number: int, outcome: Outcome, at: datetime) -> None:
-    """Record what came of a trial that was running."""
+def end(
+    db: sqlite3.Connection,
+    number: int,
+    outcome: Outcome,
+    at: datetime,
+    *,
+    condemned: Sequence[Verdict] = (),
+) -> None:
+    """Record what came of a trial that was running, and the verdicts that failed it."""
+    named = tuple(
+        {
+            "check": one.check,
+            "command": one.command,
+            "outcome": one.outcome,
+            "log_path": one.log_path,
+        }
+        for one in condemned
+    )
     db.execute(
-        "UPDATE trials SET outcome = ?, ended_at = ? WHERE number = ? AND outcome = 'running'",
-        (outcome.value, to_column(at), number),
+        "UPDATE trials SET outcome = ?, ended_at = ?, condemned = ?"
+        " WHERE number = ? AND outcome = 'running'",
+        (outcome.value, to_column(at), to_column(named), number),
     )
 
 
-def end_all(db: sqlite3.Connection, outcome: Outcome, at: datetime) -> None:
-    """End every trial that a server which is gone left running."""
-    db.execute(
-        "UPDATE trials SET outcome = ?, ended_at = ? WHERE outcome = 'running'",
-        (outcome.value, to_column(at)),
-    )
+def end_lost(db: sqlite3.Connection, running: Collection[int], at: datetime) -> None:
+    """End the trials that nobody runs any more: their server is gone."""
+    for trial in TRIALS.select(db, "outcome = 'running'"):
+        if trial.number not in running:
+            end(db, trial.number, Outcome.CANCELLED, at)
 
 
 def newest(db: sqlite3.Connection, most: int) -> list[TrialRecord]:

@@ -43,7 +43,9 @@ def main(root: str, when: str) -> None:
     Repository.compare_and_swap = dying_move
     if when == "published":
         PublishingService.publish = dying_publish
-    Services(Workspace(Path(root), Clock())).train.step()
+    train = Services(Workspace(Path(root), Clock())).train
+    while train.step() or train.wait(60):
+        pass
 
 
 if __name__ == "__main__":

@@ -126,8 +126,7 @@ def an_ended_task_with_files_left(project: Project) -> Facts:
     request = a_merge_request(project, a_task(project))
     write(project.layout.worktrees / request.task_id, LEFT)
     assert project.services.train.step()
-    while project.services.train.step():
-        pass
+    step_the_train(project.services, {})
     return {}
 
 
@@ -256,7 +255,9 @@ def a_conflict_without_a_steward(project: Project) -> Facts:
 
 
 def step_the_train(services: Services, facts: Facts) -> None:
-    while services.train.step():
+    # One after the other, so that the effects come in the same order each time.
+    services.train.trials.spawn = lambda work, _: work()
+    while services.train.step() or services.train.wait(60):
         pass
 
 

@@ -12,6 +12,7 @@ from sf_mcp.git.resolving import Resolved
 from tests.builders import Project, a_commit, a_project, a_steward, git
 from tests.service.builders_conflicts import why_in_conflict
 from tests.service.builders_landing import (
+    BOUND_SECONDS,
     config,
     content,
     counted,
@@ -217,11 +218,12 @@ def test_a_command_that_is_cancelled_says_nothing_of_the_request(tmp_path: Path)
     started = tmp_path / "started"
     project = a_ruled_project(tmp_path, locked(f"touch {started}; sleep 1000"))
     first, second = two_locks(project)
-    project.services.train.step()
-    assert project.request(first.id).state is MergeState.LANDED
+    train = project.services.train
+    while is_open(project, first):
+        assert train.step() or train.wait(BOUND_SECONDS)
     thread, answers = step_in_thread(project)
     until(started.exists, "the command runs")
-    project.services.train.cancel.set()
+    train.stop()
     joined([thread])
     assert answers == [False]
     assert is_open(project, second)

@@ -22,6 +22,7 @@ from tests.builders import (
     git,
 )
 from tests.service.builders_conflicts import is_in_conflict
+from tests.service.builders_landing import landed
 
 SUM = {"limit.txt": "10\n", "a.txt": "1\n", "b.txt": "1\n", "readme.md": "hello\n"}
 """A repository whose check adds up numbers: two changes that pass alone can fail together."""
@@ -69,9 +70,9 @@ def test_a_landing_brings_the_work_to_the_target_and_to_the_persons_files(tmp_pa
     task_id = a_task(project, "Add a thing")
     request = a_merge_request(project, task_id, {"a.txt": "a\n"})
     project.run_train()
-    landed = project.request(request.id)
-    assert landed.state is MergeState.LANDED
-    assert landed.landed_commit == project.target
+    done = project.request(request.id)
+    assert done.state is MergeState.LANDED
+    assert done.landed_commit == project.target
     assert project.task(task_id).state is TaskState.MERGED
     assert (project.root / "a.txt").read_text() == "a\n"
     assert git(project.root, "rev-parse", "main") == project.target
@@ -118,8 +119,7 @@ def test_requests_land_by_priority_and_then_by_age(tmp_path: Path) -> None:
     urgent = a_merge_request(project, a_task(project, priority=1))
     young = a_merge_request(project, a_task(project, priority=3))
     project.run_train()
-    landed = [project.request(one.id).landed_commit for one in (urgent, old, young)]
-    assert targets(project)[-3:] == landed
+    assert landed(project) == [urgent.id, old.id, young.id]
 
 
 def test_a_request_that_waits_for_review_does_not_hold_up_the_one_behind_it(
@@ -180,6 +180,16 @@ def test_a_conflict_that_stewards_do_not_resolve_goes_back_with_the_paths(tmp_pa
     worker.end()
     project.run_train()
     assert project.task(second.task_id).state is TaskState.MERGED
+
+
+def test_a_conflict_holds_nobody_up(tmp_path: Path) -> None:
+    project = a_project(tmp_path)
+    first = a_merge_request(project, a_task(project), {"src/app.py": "mine\n"})
+    second = a_merge_request(project, a_task(project), {"src/app.py": "theirs\n"})
+    behind = a_merge_request(project, a_task(project), {"other.txt": "x\n"})
+    project.run_train()
+    assert is_in_conflict(project, second)
+    assert landed(project) == [first.id, behind.id]
 
 
 def test_a_conflict_with_a_moved_target_is_seen_while_the_request_waits_for_review(
@@ -286,8 +296,7 @@ def test_uncommitted_work_survives_the_landing_of_its_task(tmp_path: Path) -> No
     head = worker.commit({"a.txt": "a\n"})
     request = worker.request_merge()
     (worker.cwd / "later.txt").write_text("not committed")
-    project.services.train.step()
-    project.services.work.tidy_ended()
+    project.run_train()
     assert project.request(request.id).state is MergeState.LANDED
     assert worker.cwd.exists()  # its process may still live
     worker.end()

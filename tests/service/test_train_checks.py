@@ -11,11 +11,11 @@ from sf_mcp.core.states import MergeState, TaskState
 from sf_mcp.service.train import HELD_RETRY_SECONDS
 from tests.builders import Project, a_commit, a_project, a_task, a_worker
 from tests.service.builders_landing import (
+    BOUND_SECONDS,
     config,
     counted,
     files_on_target,
     is_open,
-    joined,
     landed,
     landings_done,
     merged_tree,
@@ -23,7 +23,6 @@ from tests.service.builders_landing import (
     one_request,
     runs_on,
     status_of,
-    step_in_thread,
     told,
     tree_at,
     until,
@@ -285,11 +284,10 @@ def test_checks_that_the_servers_stop_interrupts_say_nothing_and_run_after_it(
     project = a_project(tmp_path, config=config({"slow": command}))
     request = one_request(project)
     tree = merged_tree(project, request)
-    thread, answers = step_in_thread(project)
+    project.services.train.step()
     until(started.exists, "the check has started")
-    project.services.train.cancel.set()
-    joined([thread])
-    assert answers == [False]
+    project.services.train.stop()
+    assert project.services.train.wait(BOUND_SECONDS)
     assert verdicts(project, tree) == []
     assert is_open(project, request)
     go.touch()
