@@ -73,8 +73,6 @@ class Unresolved:
     messages: tuple[str, ...] = ()
     """What git says of each conflict, one sentence each; none when it merges without one, but by
     lines where the attributes of a path ask for something else."""
-    is_for_driver: bool = False
-    """Merging in a worktree may be all that is needed: git reads the attributes there."""
 
 
 def resolve(
@@ -149,25 +147,17 @@ def _choose(
     if not left and not merge.has_others:
         return chosen
     reasons += [f"{readable(path)}: {special[path].reason}." for path in special if path in left]
-    is_for_driver = all(path in special and special[path].driver for path in left)
-    return _unresolved(
-        merge, reasons, special, is_for_driver=is_for_driver and not merge.has_others
-    )
+    return _unresolved(merge, reasons, special)
 
 
 def _unresolved(
-    merge: StagedMerge,
-    reasons: Sequence[str],
-    special: Iterable[bytes] = (),
-    *,
-    is_for_driver: bool = False,
+    merge: StagedMerge, reasons: Sequence[str], special: Iterable[bytes] = ()
 ) -> Unresolved:
     paths = dict.fromkeys([*(conflict.path for conflict in merge.conflicts), *special])
     return Unresolved(
         paths=tuple(map(readable, paths)),
         reason="\n".join(dict.fromkeys(reasons)),
         messages=merge.messages,
-        is_for_driver=is_for_driver,
     )
 
 

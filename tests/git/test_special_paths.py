@@ -68,7 +68,6 @@ def test_a_clean_merge_by_lines_is_told_where_a_persons_git_would_not_merge_line
     assert isinstance(found, Unresolved)
     assert (found.paths, found.messages) == (("a/x.dat",), ())
     assert words in found.reason
-    assert found.is_for_driver
 
 
 @pytest.mark.parametrize("attribute", ["merge", "merge=text", "merge=union", "text eol=lf"])
@@ -114,17 +113,7 @@ def test_no_rule_resolves_what_has_a_driver_but_union_what_is_to_be_united(tmp_p
         assert isinstance(world.resolve(ours, theirs, *EVERY), Resolved) is is_resolved
         found = world.resolve(ours, theirs)
         assert isinstance(found, Unresolved)
-        # In a worktree git reads the attributes, and may find nothing to resolve.
-        assert found.is_for_driver
         assert f"CHANGES.md: its attributes {'say' if is_resolved else 'name'}" in found.reason
-
-
-def test_a_conflict_beside_that_of_a_driver_is_not_for_the_driver(tmp_path: Path) -> None:
-    world = World(tmp_path / "r", {"a.dat": LOG, "b": LOG, ".gitattributes": "*.dat merge=sum\n"})
-    ours = world.branch("ours", {"a.dat": LOG + "- a\n", "b": LOG + "- a\n"})
-    found = world.resolve(ours, world.branch("theirs", {"a.dat": LOG + "- b\n", "b": "b\n"}))
-    assert isinstance(found, Unresolved)
-    assert not found.is_for_driver
 
 
 def pointer(content: str) -> str:
@@ -138,7 +127,6 @@ def test_two_versions_of_a_file_in_lfs_are_for_somebody_to_judge(tmp_path: Path)
     found = world.resolve(ours, world.branch("theirs", {"film.mp4": pointer("c")}), *EVERY)
     assert isinstance(found, Unresolved)
     assert "film.mp4: it is kept in Git LFS" in found.reason
-    assert not found.is_for_driver
 
 
 def a_submodule(world: World, name: str, digit: str) -> Oid:
