@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 def move_branch(
     forge: Repository, worktree: Worktree | None, branch: str, *, old: Oid, new: Oid
 ) -> None:
-    """Move a task's branch from `old` to `new`; both stay reachable by what the caller keeps.
+    """Move a task's branch from `old` to `new`; what leads to `old` afterwards is the caller's.
 
     The worktree lets go of the branch first, so that at no instant its files look as if somebody
     had undone what is new. One with uncommitted files stays where it was: nothing is written over.

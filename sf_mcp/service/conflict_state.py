@@ -13,6 +13,7 @@ from sf_mcp.service.transaction import Transaction
 from sf_mcp.store import conflicts, merge_requests
 
 SHOWN_PATHS = 5
+STEWARD_RESOLVES = "a steward resolves it"
 MOST_FAILURES = 2
 """Of a merge request's conflicts: then a worker of its task resolves it."""
 NOTE_CHARACTERS = 1_500
@@ -99,10 +100,10 @@ def conflict_status(conflict: Conflict, request: MergeRequest, target: str) -> s
     where = f"in conflict with {target} in {named(conflict.paths)}"
     if request.is_escalated:
         return (
-            f'{where}, left to you: sf mr approve {request.id} --reason "…" tells a steward how, '
-            f'sf mr reject {request.id} --reason "…" a worker'
+            f'left to the person: {where}; sf mr approve {request.id} --reason "…" tells a steward '
+            f'how, sf mr reject {request.id} --reason "…" a worker'
         )
-    return f"{where}: a steward resolves it"
+    return f"{where}: {STEWARD_RESOLVES}"
 
 
 def drop(tx: Transaction, request_id: MergeRequestId, reason: str) -> None:

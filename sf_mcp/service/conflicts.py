@@ -168,10 +168,15 @@ class ConflictService:
                 for one in conflicts.of_request(tx.db, request.id)
                 if one.state is ConflictState.REJECTED
             }
+        # One that is gone stands where it was pinned: what is pinned is there all the same.
         tip = self._forge.head_of(f"refs/heads/{request.branch}")
+        is_untouched = tip in (None, conflict.commit)
         if conflict.state is ConflictState.RESOLVING:
             assert conflict.resolution is not None  # it comes with the state
-            if tip == conflict.commit:
+            if tip is None:
+                ref = f"refs/heads/{request.branch}"
+                self._forge.compare_and_swap(ref, new=conflict.commit, old=None)
+            if is_untouched:
                 self._move(request, conflict.commit, conflict.resolution)
                 tip = conflict.resolution
             if tip == conflict.resolution:
@@ -180,7 +185,7 @@ class ConflictService:
         elif tip is not None and tip in earlier:
             self._move(request, tip, conflict.commit)
             return True
-        elif tip == conflict.commit:
+        elif is_untouched:
             return self._look_again(conflict)
         self._drop(conflict, f"{request.branch} has moved on")
         return True

@@ -9,6 +9,7 @@ from sf_mcp.core.models import Handoff, LateWork, Oid, Question, RepairNote, Tas
 from sf_mcp.core.radar import MOST_HELD, starting_order
 from sf_mcp.core.states import PlanState, SessionState, TaskState
 from sf_mcp.core.why import Why
+from sf_mcp.service.conflict_state import STEWARD_RESOLVES
 from sf_mcp.service.holding import Hold, Touched, held_back, nothing_touched
 from sf_mcp.service.limits import held_reason
 from sf_mcp.service.merge_status import WAITING_FOR_REVIEW, merge_status
@@ -240,7 +241,8 @@ class QueryService:
                 status = merge_status(tx, request, self._workspace.settings) if request else "?"
                 sentence = f"{task.id} is not merged: {request.id if request else ''} is {status}."
                 step = f"sf mr show {request.id}" if request else ""
-                if status == WAITING_FOR_REVIEW and (hold := self._hold(tx)) is not None:
+                waits_for_steward = status.endswith((WAITING_FOR_REVIEW, STEWARD_RESOLVES))
+                if waits_for_steward and (hold := self._hold(tx)) is not None:
                     sentence, step = f"{sentence[:-1]}, but {hold[0]}.", hold[1]
             case TaskState.OPEN:
                 sentence, step = self._why_open(tx, task)

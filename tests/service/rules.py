@@ -6,6 +6,7 @@ from sf_mcp.core.graph import TaskGraph
 from sf_mcp.core.models import Session, Task
 from sf_mcp.core.states import (
     LIVE_SESSIONS,
+    ConflictState,
     MergeState,
     PlanState,
     QuestionState,
@@ -13,7 +14,7 @@ from sf_mcp.core.states import (
     TaskState,
 )
 from sf_mcp.service.transaction import Transaction
-from sf_mcp.store import landings, leases, merge_requests, questions, sessions, tasks
+from sf_mcp.store import conflicts, landings, leases, merge_requests, questions, sessions, tasks
 
 
 def check_rows(tx: Transaction) -> None:
@@ -23,6 +24,16 @@ def check_rows(tx: Transaction) -> None:
     for session in sessions.in_state(tx.db, *SessionState):
         check_session(tx, session)
     check_leases(tx)
+    check_conflicts(tx)
+
+
+def check_conflicts(tx: Transaction) -> None:
+    """A conflict that is not over is one of an open request, and of what that is pinned to."""
+    for conflict in conflicts.live(tx.db):
+        request = merge_requests.get(tx.db, conflict.merge_request_id)
+        assert request.state is MergeState.OPEN, conflict
+        assert request.commit == conflict.commit, conflict
+        assert (conflict.resolution is None) == (conflict.state is ConflictState.OPEN), conflict
     check_landings(tx)
     check_plans(tx)
     check_graph(tx)

@@ -66,6 +66,9 @@ def test_a_conflict_is_open_until_it_is_over_and_the_status_says_where_it_is(
     assert status_of(project, request) == words
     why = project.services.queries.why(PERSON, request.task_id)
     assert why.sentence == f"{request.task_id} is not merged: {request.id} is {words}."
+    project.services.fleet.pause_fleet(PERSON, reason="lunch")
+    why = project.services.queries.why(PERSON, request.task_id)
+    assert why.sentence.endswith(f"{words}, but the fleet is paused: lunch.")
 
 
 def test_a_conflict_that_is_found_again_is_the_same_conflict(project: Project) -> None:
@@ -282,6 +285,18 @@ def test_a_branch_that_moves_on_by_itself_ends_the_conflict(project: Project) ->
     assert "has moved on" in project.session(steward.session.id).stop_requested
 
 
+def test_a_branch_that_was_deleted_is_there_again_with_the_resolution(project: Project) -> None:
+    request = a_conflict(project)
+    project.forge.delete_ref(f"refs/heads/{request.branch}", old=request.commit)
+    assert not project.services.conflicts.settle()
+    steward = a_steward(project, request)
+    resolved(steward, BOTH)
+    steward.end()
+    project.run_train()
+    assert tip_of(project, request) is not None
+    assert landed(project) == [request.id]
+
+
 # -- not resolved ----------------------------------------------------------------------------------
 
 
@@ -323,7 +338,7 @@ def test_what_a_steward_leaves_to_the_person_waits_for_the_person(project: Proje
     steward.end()
     assert next_worker(project) is None
     assert status_of(project, request) == (
-        "in conflict with main in src/app.py, left to you: "
+        "left to the person: in conflict with main in src/app.py; "
         f'sf mr approve {request.id} --reason "…" tells a steward how, '
         f'sf mr reject {request.id} --reason "…" a worker'
     )
