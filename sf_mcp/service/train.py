@@ -9,7 +9,6 @@ that is looked at here once more, whatever the planner says.
 
 import logging
 import threading
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,7 +17,7 @@ from pathlib import Path
 from sf_mcp.core import merge_queue
 from sf_mcp.core.errors import GitRefused
 from sf_mcp.core.identity import SERVER
-from sf_mcp.core.merge_queue import Outcome, Plan, Queued
+from sf_mcp.core.merge_queue import Outcome, Plan
 from sf_mcp.core.models import (
     Landing,
     LandingKind,
@@ -28,7 +27,6 @@ from sf_mcp.core.models import (
 )
 from sf_mcp.core.states import MergeEvent, MergeState, TaskEvent
 from sf_mcp.core.text import one_line
-from sf_mcp.core.verdicts import condemning
 from sf_mcp.git.checks import tail
 from sf_mcp.git.command import GitFailed
 from sf_mcp.git.repository import Repository
@@ -44,6 +42,7 @@ from sf_mcp.service.radar import RadarService
 from sf_mcp.service.requests import RequestService
 from sf_mcp.service.resolving import Resolving
 from sf_mcp.service.target import TargetService
+from sf_mcp.service.train_facts import TrainFacts
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.trials import Stand, Trials
 from sf_mcp.service.workspace import Workspace
@@ -57,9 +56,6 @@ HELD_RETRY_SECONDS = 60.0
 """How often a check that could not start is tried again: installing it tells nobody."""
 
 LONGEST_WAIT_SECONDS = 3600.0
-
-MOST_TRIALS, MOST_LANDINGS = 1000, 200
-"""How far back the facts reach that are planned from."""
 
 UNRELATED = "unrelated histories"
 """What git says of two commits that have no ancestor in common."""
@@ -100,7 +96,7 @@ class TrainService:
         self._requests = requests
         self._conflicts = conflicts
         self._checking = checking
-        self._radar = radar
+        self._facts = TrainFacts(workspace, checking, radar)
         self._cancel = threading.Event()
         """Set at the server's stop."""
         self._candidates = Candidates(workspace, forge, resolving, self._cancel)
@@ -257,7 +253,7 @@ class TrainService:
         slots = self._workspace.settings.merge.parallel_checks
         with self._workspace.write(SERVER) as tx:
             trials.end_lost(tx.db, self.trials.running, tx.now)
-        facts, records = self._facts(by_id, stand)
+        facts, records = self._facts.of(by_id, stand)
         plan = merge_queue.plan(facts, slots)
         did = False
         for name in plan.evict:
@@ -267,95 +263,6 @@ class TrainService:
         self.trials.cancel(self.trials.running - set(plan.go_on) - {-stand.base})
         self._start(plan, records, by_id, stand)
         return did or bool(plan.start)
-
-    def _facts(
-        self, by_id: Mapping[str, MergeRequest], stand: Stand
-    ) -> tuple[merge_queue.Facts, list[TrialRecord]]:
-        """Return what is planned from, and the trials among it as they are stored."""
-        conflicts = self._pairs_in_conflict(by_id)
-        with self._workspace.read() as tx:
-            settings = self._workspace.settings
-            stored = trials.newest(tx.db, MOST_TRIALS)
-            began = [one.created_at for one in stored]
-            of_task = {request.task_id: request.id for request in by_id.values()}
-            queue: list[Queued] = []
-            for request in by_id.values():
-                unmet = tx.graph.unmet(request.task_id)
-                if any(task not in of_task for task in unmet):
-                    continue
-                may_land = is_released(tx, request, settings)
-                queue.append(
-                    Queued(
-                        id=request.id,
-                        after=frozenset(of_task[task] for task in unmet),
-                        conflicts=conflicts.get(request.id, frozenset()),
-                        may_land=may_land,
-                        # One that waits for the person is verified again as the target moves.
-                        wants_verdict=request.checked_tree is None
-                        or not settings.agents.steward.auto_merge,
-                        since=_number_before(stored, bisect_left(began, request.created_at)),
-                    )
-                )
-            landed = [
-                merge_queue.Landed(
-                    number=one.number, requests=tuple(landings.brought(tx.db, one.number))
-                )
-                for one in landings.newest(tx.db, MOST_LANDINGS)
-            ]
-        records = [one for one in stored if self._still_holds(one, by_id, stand)]
-        return (
-            merge_queue.Facts(
-                queue=tuple(queue),
-                landed=tuple(landed),
-                trials=tuple(
-                    merge_queue.Trial(
-                        number=one.number,
-                        base=one.base,
-                        requests=tuple(one.requests),
-                        outcome=one.outcome,
-                        is_full=one.is_full,
-                    )
-                    for one in records
-                ),
-            ),
-            records,
-        )
-
-    def _pairs_in_conflict(self, by_id: Mapping[str, MergeRequest]) -> dict[str, frozenset[str]]:
-        try:
-            pinned = {request.id: request.commit for request in by_id.values()}
-            found = self._radar.conflicting(pinned)
-        except GitRefused as error:
-            # Without it the trials find out by themselves, more slowly.
-            logger.warning("The radar could not look: %s", error)
-            return {}
-        return {one: frozenset(map(str, others)) for one, others in found.items()}
-
-    def _still_holds(
-        self, record: TrialRecord, by_id: Mapping[str, MergeRequest], stand: Stand
-    ) -> bool:
-        """Return whether a stored trial says something of the requests and checks as they are."""
-        pinned = zip(record.requests, record.commits, strict=True)
-        if any(name in by_id and by_id[name].commit != commit for name, commit in pinned):
-            return False
-        if not any(name in by_id for name in record.requests):
-            return True  # of the past: it tells how often trials fail
-        if record.outcome is Outcome.PASSED and record.is_full and record.tree is not None:
-            return self._is_verified(record.tree, stand)
-        if record.outcome is Outcome.FAILED:
-            commands = {(check.name, check.run) for check in self._checking.checks()}
-            return any((one["check"], one["command"]) in commands for one in record.condemned)
-        return True
-
-    def _is_verified(self, tree: Oid, stand: Stand) -> bool:
-        """Return whether every present check has passed on the tree, or fails on the target too."""
-        known = self._checking.known(tree)
-        if any(check.name not in known for check in self._checking.checks()):
-            return False
-        if all(one.passed for one in known.values()):
-            return True
-        judged = condemning(known, self._checking.known(stand.tree))
-        return judged.is_final and not judged.condemned and not judged.held
 
     def _start(
         self,
@@ -390,7 +297,7 @@ class TrainService:
 
     def _land(self, requests: Sequence[MergeRequest], stand: Stand) -> bool:
         chain = self._candidates.build(stand.commit, requests)
-        if isinstance(chain, Clash) or not self._is_verified(chain.tree, stand):
+        if isinstance(chain, Clash) or not self._facts.is_verified(chain.tree, stand):
             names = ", ".join(request.id for request in requests)
             logger.error("%s was to land on a tree that is not verified; it does not", names)
             return False
@@ -399,7 +306,7 @@ class TrainService:
             kind=LandingKind.MERGE,
             old=stand.commit,
             new=chain.commit,
-            green=self._is_green(chain.tree),
+            green=self._facts.is_green(chain.tree),
         )
 
     # -- checks that cannot start ------------------------------------------------------------------
@@ -432,14 +339,6 @@ class TrainService:
         return False
 
     # -- the target itself -------------------------------------------------------------------------
-
-    def _is_green(self, tree: Oid) -> bool | None:
-        """Return whether every check passed on the tree; None when one has not run, or is none."""
-        known = self._checking.known(tree)
-        checks = self._checking.checks()
-        if not checks or any(check.name not in known for check in checks):
-            return None
-        return all(known[check.name].passed for check in checks)
 
     def _look_at_target(self, newest: Landing, stand: Stand) -> bool:
         """Learn whether the target itself is green, once per tree, when nothing else is to do."""
@@ -513,7 +412,3 @@ class TrainService:
         return present.state is MergeState.OPEN and is_released(
             tx, present, self._workspace.settings
         )
-
-
-def _number_before(stored: Sequence[TrialRecord], place: int) -> int:
-    return stored[place - 1].number if place else 0

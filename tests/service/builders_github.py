@@ -36,7 +36,9 @@ def option(name):
 
 
 def save():
-    state_path.write_text(json.dumps(pulls))
+    whole = state_path.with_suffix(".new")
+    whole.write_text(json.dumps(pulls))
+    whole.replace(state_path)
 
 
 assert words[0] == "pr", words
