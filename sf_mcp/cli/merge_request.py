@@ -34,7 +34,7 @@ def show_merge_request(view: Any) -> None:
             print(f"  {kind} {line(where)}: {line(risk['text'])}")
     if view["note"]:
         say(f"  {view['note']}")
-    _heading("Checks on the merged tree")
+    _heading(f"Checks, {view['checked']}")
     _show_checks(view)
     if view["criteria"]:
         _heading("Acceptance criteria")

@@ -14,6 +14,8 @@ from sf_mcp.core.models import MergeRequest, Oid, Review, Role, Task, Verdict
 from sf_mcp.core.risks import Manifest, Risk, risks_of
 from sf_mcp.core.states import MergeState
 from sf_mcp.git.changes import changed_lines, deleted_between, file_changes, text_at
+from sf_mcp.git.command import GitFailed
+from sf_mcp.git.merging import Merged, merge_trees
 from sf_mcp.git.repository import Repository
 from sf_mcp.service.branches import BranchService
 from sf_mcp.service.handing_off import criteria_met
@@ -65,6 +67,8 @@ class MergeView:
     session: str
     """The name of the session that asked for the merge."""
     criteria: list[Criterion]
+    checked: str
+    """What the checks ran on, in a phrase."""
     checks: list[CheckSeen]
     reviews: list[Review]
     verdicts: list[Verdict]
@@ -113,6 +117,7 @@ class MergeViewService:
         base = self._branches.base_of(request)
         files = file_changes(self._forge, base, request.commit)
         risks, note = self._risks(request, base, files)
+        checked = self._checked(request)
         page = [file for file in files if file.path > files_after][: FILES_SHOWN + 1]
         # As it is after git was asked: the facts of one moment, together.
         seen = self._requests.get_merge_request(caller, request.id)
@@ -124,6 +129,7 @@ class MergeViewService:
                 status=seen.status,
                 session=sessions.get(tx.db, seen.request.session_id).name,
                 criteria=_criteria(tx, seen.task),
+                checked=checked,
                 checks=checks,
                 reviews=seen.reviews,
                 verdicts=seen.verdicts,
@@ -169,6 +175,21 @@ class MergeViewService:
         )
         note = "" if is_whole else "The patch is too long: only its first 8 MB were searched."
         return risks, note
+
+    def _checked(self, request: MergeRequest) -> str:
+        """Return what the checks ran on: the target may have moved since."""
+        branch = self._target.branch
+        if request.checked_tree is None:
+            return f"merged with {branch}"
+        if request.state is not MergeState.OPEN:
+            return f"merged with {branch} as it was"
+        try:
+            merged = merge_trees(self._forge, self._target.head(), request.commit)
+        except GitFailed:
+            merged = None
+        if isinstance(merged, Merged) and merged.tree == request.checked_tree:
+            return f"merged with {branch} as it is now"
+        return f"merged with {branch} as it was; checked again before it lands"
 
     def _checks(self, request: MergeRequest, verdicts: Sequence[Verdict]) -> list[CheckSeen]:
         """Return the newest word of each check, in the order in which they first ran."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from sf_mcp.core.identity import PERSON
 from sf_mcp.core.models import MergeRequest, TaskId
 from sf_mcp.core.risks import RiskKind
+from sf_mcp.core.states import MergeState
 from sf_mcp.service.drafts import TaskDraft
 from sf_mcp.service.merge_views import FILES_SHOWN, MergeView
 from tests.builders import (
@@ -19,7 +20,15 @@ from tests.builders import (
     some_tasks,
     write,
 )
-from tests.service.builders_landing import config, one_request
+from tests.service.builders_landing import (
+    config,
+    counted,
+    landed,
+    landings_done,
+    merged_tree,
+    one_request,
+    tree_at,
+)
 
 # Put together here, so that nobody's scanner takes this file for a leak.
 BODY = "R4nd0mQz7TyWp2LkVb9XsMc3HgJf6NdEa8Uo"
@@ -231,3 +240,61 @@ def test_a_patch_of_millions_of_lines_is_looked_at_as_far_as_it_is_bounded(tmp_p
     view = view_of(project, worker.request_merge())
     assert risks(view) == [("secret", "a.py"), ("large", "z.txt")]
     assert view.note == "The patch is too long: only its first 8 MB were searched."
+
+
+# -- waiting for the person (`autoMerge: false`) ---------------------------------------------------
+
+BY_THE_PERSON = {"autoMerge": False}
+
+
+def test_an_approval_lands_what_is_verified_already_without_a_further_check(
+    tmp_path: Path,
+) -> None:
+    runs = tmp_path / "runs"
+    project = a_project(tmp_path, config=config({"t": counted(runs)}, steward=BY_THE_PERSON))
+    request = one_request(project)
+    project.run_train()
+    tree = merged_tree(project, request)
+    view = view_of(project, request)
+    assert view.status == f"waiting for your approval: sf mr approve {request.id}"
+    assert view.checked == "merged with main as it is now"
+    before = runs.read_text()
+    project.services.requests.approve_merge(PERSON, request.id)
+    assert project.services.train.step()
+    assert landed(project) == [request.id]
+    assert (runs.read_text(), tree_at(project, project.target)) == (before, tree)
+
+
+def test_what_waits_for_the_person_never_lands_on_a_target_that_moved_without_being_checked_there(
+    tmp_path: Path,
+) -> None:
+    both = "test ! -e one -o ! -e two"
+    project = a_project(tmp_path, config=config({"t": both}, steward=BY_THE_PERSON))
+    one, two = one_request(project, {"one": "1\n"}), one_request(project, {"two": "2\n"})
+    other = one_request(project, {"other": "o\n"})
+    project.run_train()
+    for request in (one, two, other):
+        project.services.requests.approve_merge(PERSON, request.id)
+    project.run_train()
+    assert sorted(landed(project)) == [one.id, other.id]
+    assert project.request(two.id).state is MergeState.SENT_BACK
+    assert all(move.is_green for move in landings_done(project))
+
+
+def test_what_waits_for_the_person_is_verified_anew_each_time_the_target_moves(
+    tmp_path: Path,
+) -> None:
+    both = "test ! -e one -o ! -e two"
+    project = a_project(tmp_path, config=config({"t": both}, steward=BY_THE_PERSON))
+    waits, breaks = one_request(project, {"a": "a\n"}), one_request(project, {"two": "2\n"})
+    other = one_request(project, {"one": "1\n"})
+    project.run_train()
+    project.services.requests.approve_merge(PERSON, other.id)
+    project.run_train()
+    assert landed(project) == [other.id]
+    assert project.request(waits.id).checked_tree == merged_tree(project, waits)
+    view = view_of(project, waits)
+    assert view.checked == "merged with main as it is now"
+    assert view.status == f"waiting for your approval: sf mr approve {waits.id}"
+    # It was fine where it was checked first, and is not on the target of now: nobody need look.
+    assert project.request(breaks.id).state is MergeState.SENT_BACK
