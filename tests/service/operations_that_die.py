@@ -249,11 +249,6 @@ def submit_the_resolution(services: Services, facts: Facts) -> None:
     services.conflicts.settle()
 
 
-def a_conflict_without_a_steward(project: Project) -> Facts:
-    a_conflict(project)
-    return {}
-
-
 def step_the_train(services: Services, facts: Facts) -> None:
     # One after the other, so that the effects come in the same order each time.
     services.train.trials.spawn = lambda work, _: work()
@@ -302,11 +297,6 @@ OPERATIONS: dict[str, Operation] = {
     "remove a worktree": Operation(
         an_ended_task_with_files_left,
         lambda services, _: services.work.tidy_ended(),
-        frozenset({Kind.PROCESS, Kind.FILE}),
-    ),
-    "start a steward on a conflict": Operation(
-        a_conflict_without_a_steward,
-        lambda services, _: services.dispatch.next_order(PERSON),
         frozenset({Kind.PROCESS, Kind.FILE}),
     ),
     "resolve a conflict": Operation(a_conflict_that_is_mended, submit_the_resolution),

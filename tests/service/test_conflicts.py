@@ -415,6 +415,20 @@ def test_killed_before_the_branch_moves_the_resolution_is_carried_out(project: P
     assert project.request(request.id).commit == tip_of(project, request) != request.commit
 
 
+def test_killed_before_the_merge_was_under_way_it_is_begun_anew(project: Project) -> None:
+    request = a_conflict(project)
+    name = f"conflict-{request.id.lower()}"
+    half = project.services.worktrees.detached(name, request.commit)
+    (half / "src/app.py").unlink()
+    (project.forge.git_dir / "worktrees" / name / "index.lock").touch()
+    project.reopen()
+    steward = a_steward(project, request)
+    assert git(steward.cwd, "rev-parse", "MERGE_HEAD") == project.target
+    assert "<<<<<<< HEAD\nmine\n" in (steward.cwd / "src/app.py").read_text()
+    resolved(steward, BOTH)
+    assert states(project, request) == [RESOLVED]
+
+
 def test_killed_after_the_branch_has_moved_the_request_is_pinned_to_it(project: Project) -> None:
     request, _ = accepted(project)
     (conflict,) = conflicts_of(project, request)
