@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.builders_project import someone_with_a_plan
+from tests.cli.builders_project import on_a_terminal, someone_with_a_plan
 from tests.cli.builders_work import someone_asks, someone_hands_in
 
 
@@ -22,6 +22,21 @@ def test_a_merge_request_is_shown_with_its_changes_and_approved(tmp_path: Path) 
     assert (other.code, "is pinned to" in other.err) == (1, True)
     assert person.ok("mr", "approve", "M1").out.startswith("M1 is approved at ")
     assert "person approved" in person.ok("mr", "show", "M1").out
+
+
+def test_a_diff_is_coloured_on_a_terminal_alone_and_what_would_steer_it_is_written_out(
+    tmp_path: Path,
+) -> None:
+    person = someone_with_a_plan(tmp_path, "One")
+    someone_hands_in(person, "a\x1b]0;mine\x07\n")
+    coloured = on_a_terminal(person, "mr", "show", "M1", "--diff", env={})
+    assert "\x1b[32m+a\\x1b]0;mine\\x07\x1b[0m\n" in coloured
+    for plain in (
+        on_a_terminal(person, "mr", "show", "M1", "--diff", env={"NO_COLOR": "1"}),
+        person.ok("mr", "show", "M1", "--diff").out,
+        person.ok("mr", "show", "M1").out,
+    ):
+        assert "\x1b" not in plain
 
 
 def test_a_long_diff_is_printed_whole(tmp_path: Path) -> None:

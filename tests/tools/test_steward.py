@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sf_mcp.core.identity import PERSON
 from sf_mcp.core.models import EndKind, MergeRequest, Role
 from sf_mcp.core.states import ConflictState, MergeState, TaskState
 from sf_mcp.service.drafts import TaskDraft
@@ -287,3 +288,29 @@ async def test_a_conflict_left_to_the_person_waits_for_the_person(project: Proje
         done = await tools("escalate", note="They contradict each other.")
         assert done["outcome"] == f"{request.id} waits for the person."
     assert project.request(request.id).is_escalated
+
+
+async def test_steward_and_director_are_shown_the_same_facts_and_risks(project: Project) -> None:
+    request = _a_request(
+        project,
+        {
+            "requirements.txt": "leftpad\n",
+            "tests/test_a.py": "@pytest.mark.skip\ndef test_a(): 1\n",
+        },
+    )
+    risks = [
+        "tests: tests/test_a.py:1: a test is marked (skipped): @pytest.mark.skip",
+        "dependency: requirements.txt: a dependency is added: leftpad",
+    ]
+    steward = a_steward(project, request)
+    async with in_memory(project, steward.caller) as client:
+        assert (await Tools(client)("claim_review"))["risks"] == risks
+    async with in_memory(project, PERSON) as client:
+        shown = await Tools(client)("list_merge_requests", merge_request=request.task_id)
+    assert [line["id"] for line in shown["merge_requests"]] == [request.id]
+    assert shown["facts"]["risks"] == risks
+    assert shown["facts"]["files"] == [
+        "requirements.txt (added, +1 -0)",
+        "tests/test_a.py (added, +2 -0)",
+    ]
+    assert shown["facts"]["steward"] == "has not decided yet"
