@@ -54,8 +54,8 @@ class Evidence:
     """On the present base, every check, and the trial."""
     passed_in_part: set[RequestSet] = field(default_factory=set[RequestSet])
     """On the present base, perhaps not every check."""
-    failed: set[RequestSet] = field(default_factory=set[RequestSet])
-    """On the present base."""
+    failed: dict[RequestSet, int] = field(default_factory=dict[RequestSet, int])
+    """On the present base, and the trial; in the trials' order, like all here that is counted."""
     last_pass: dict[str, int] = field(default_factory=dict[str, int])
     """The newest trial that passed with it."""
     vetted: set[str] = field(default_factory=set[str])
@@ -191,7 +191,7 @@ def _note(found: Evidence, tried: Sequence[Tried]) -> dict[tuple[str, int], _Alo
             if one.trial.is_full:
                 found.passed[rest] = one.trial.number
         elif one.is_here:
-            found.failed.add(rest)
+            found.failed[rest] = one.trial.number
         if len(rest) != 1:
             continue
         if outcome is Outcome.CONFLICTED:

@@ -3,13 +3,15 @@
 `PaperTrain` holds each plan to the rules as it follows it.
 """
 
+import json
 import random
+from dataclasses import asdict
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sf_mcp.core.merge_queue import Facts, Outcome, RequestSet, plan
-from tests.core.builders_merge_queue import PaperTrain, Verdicts
+from sf_mcp.core.merge_queue import Facts, Landed, Outcome, Queued, RequestSet, Trial, plan
+from tests.core.builders_merge_queue import PaperTrain, Verdicts, a_world
 
 ENOUGH = 120
 """More trials than any request of these small queues should have to wait for."""
@@ -111,8 +113,37 @@ def test_no_request_starves_whatever_the_verdicts(
 
 
 @settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**9), slots=st.integers(1, 6), requests=st.integers(2, 20))
+def test_what_is_cancelled_would_not_have_landed(seed: int, slots: int, requests: int) -> None:
+    """In a world without flakes: what is cancelled on the present target must fail there."""
+    chance = random.Random(seed)
+    train = a_train(chance, slots, requests, 0)
+    ids = [one.id for one in train.queue]
+    train.verdicts = a_world(
+        [one for one in ids if chance.random() < 0.2],
+        [(one, chance.choice(ids)) for one in ids if chance.random() < 0.2],
+    )
+    for one in ids:
+        train.change(one, may_land=True)
+    while train.queue:
+        before = {one.number for one in train.running}
+        tree_before = train.history
+        train.follow()
+        for one in train.trials:
+            if one.number in before and one.outcome is Outcome.CANCELLED:
+                tree = train.trees[one.number]
+                would_land = tree[: len(train.history)] == train.history and set(
+                    tree[len(train.history) :]
+                ) <= {other.id for other in train.queue}
+                if would_land and train.history == tree_before:
+                    assert train.verdicts(tree, 0) is Outcome.FAILED
+        if train.running:
+            train.finish(chance.choice(train.running).number)
+
+
+@settings(max_examples=60, deadline=None)
 @given(**histories)
-def test_the_same_facts_give_the_same_plan(
+def test_the_same_facts_give_the_same_plan_also_from_their_stored_form(
     seed: int, slots: int, requests: int, share: int
 ) -> None:
     chance = random.Random(seed)
@@ -120,5 +151,21 @@ def test_the_same_facts_give_the_same_plan(
     for _ in range(40):
         step(train, chance)
     for facts, made in train.plans:
-        again = Facts(queue=list(facts.queue), landed=list(facts.landed), trials=list(facts.trials))
-        assert plan(again, slots) == made
+        assert plan(facts, slots) == made
+        assert plan(stored_and_read(facts), slots) == made
+
+
+def stored_and_read(facts: Facts) -> Facts:
+    """Return the facts as they come from text, sets in whatever order."""
+    read = json.loads(json.dumps(asdict(facts), default=lambda ids: sorted(ids, reverse=True)))
+    return Facts(
+        queue=[
+            Queued(**one | {key: frozenset(one[key]) for key in ("after", "conflicts")})
+            for one in read["queue"]
+        ],
+        landed=[Landed(**one | {"requests": tuple(one["requests"])}) for one in read["landed"]],
+        trials=[
+            Trial(**one | {"requests": tuple(one["requests"]), "outcome": Outcome(one["outcome"])})
+            for one in read["trials"]
+        ],
+    )
