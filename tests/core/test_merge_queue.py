@@ -126,16 +126,28 @@ def test_it_repeats_on_the_same_tree_also_when_the_target_has_moved_on_since() -
     train.follow()
     finish(train, "M1")
     train.follow()
+    # The server is killed meanwhile, so that the repetition has to begin anew.
+    (repetition,) = [one.number for one in train.running if one.requests == ("M1",)]
+    train.end(repetition, Outcome.CANCELLED)
     finish(train, "M2")
     train.follow()
     assert train.history == ("M2",)
-    assert ("M1",) in train.sets_running
     run_to_the_end(train)
     assert train.evicted == ["M1"]
     assert [train.trees[one.number] for one in train.trials if one.requests == ("M1",)] == [
         ("M1",),
         ("M1",),
+        ("M1",),
     ]
+
+
+def test_it_repeats_in_the_next_free_slot_however_much_waits() -> None:
+    train = a_train("M1", bad=("M1",), slots=2)
+    train.follow()
+    train.arrive(*many(60, first=100))
+    finish(train, "M1")
+    train.follow()
+    assert ("M1",) in train.sets_running
 
 
 def test_a_flaky_failure_evicts_nobody() -> None:
@@ -153,6 +165,30 @@ def test_what_failed_together_is_halved_and_the_bad_one_is_found() -> None:
     assert len(train.trials) <= 14
 
 
+def test_one_half_of_what_failed_is_checked_before_another_group() -> None:
+    train = a_train(*many(60), slots=2)
+    train.follow()
+    first = train.sets_running[0]
+    train.end(train.running[0].number, Outcome.FAILED)
+    train.follow()
+    assert train.sets_running[-1] == first[: len(first) // 2]
+
+
+def test_nobody_is_blamed_for_a_failure_that_a_part_of_the_set_explains() -> None:
+    trials = [
+        Trial(number=1, base=1, requests=("M1", "M2", "M3"), outcome=Outcome.FAILED),
+        Trial(number=2, base=1, requests=("M1", "M2"), outcome=Outcome.FAILED),
+        Trial(number=3, base=1, requests=("M4", "M1", "M2", "M5"), outcome=Outcome.RUNNING),
+    ]
+    facts = Facts(
+        queue=[Queued(id=one) for one in many(5)],
+        landed=[Landed(number=1, requests=())],
+        trials=trials,
+    )
+    assert [blame.requests for blame in read(facts).blames] == [("M1", "M2")]
+    assert 3 not in plan(facts, 4).go_on, "what holds a set that failed is in vain"
+
+
 def test_of_two_that_fail_only_together_one_lands() -> None:
     for slots in (1, 4):
         train = a_train(*many(16), slots=slots, clashes=(("M3", "M11"),))
@@ -160,6 +196,7 @@ def test_of_two_that_fail_only_together_one_lands() -> None:
         assert len(train.evicted) == 1
         assert train.evicted[0] in ("M3", "M11")
         assert len(train.history) == 15
+        assert len(train.trials) <= 24
 
 
 def test_independent_work_never_waits_behind_a_failing_request() -> None:
@@ -224,8 +261,8 @@ def test_what_nobody_approved_is_checked_and_does_not_land() -> None:
 
 
 def test_with_one_slot_verdicts_and_landings_take_turns() -> None:
-    train = a_train(*many(90), slots=1)
-    train.arrive(*many(90, first=100), may_land=False)
+    train = a_train(*many(400), slots=1)
+    train.arrive(*many(400, first=500), may_land=False)
     kinds: list[bool] = []
     for _ in range(8):
         train.follow()
@@ -266,9 +303,12 @@ def test_what_cannot_be_merged_onto_the_target_is_not_tried_again_there() -> Non
     train.end(train.running[0].number, Outcome.CONFLICTED)
     train.follow()
     assert (train.running, train.evicted) == ([], [])
+    train.arrive("M2")
+    train.follow()
+    assert train.sets_running == [("M2",)]
     train.move_from_elsewhere()
     train.follow()
-    assert train.sets_running == [("M1",)]
+    assert ("M1",) in train.sets_running
 
 
 @pytest.mark.parametrize("slots", [1, 2, 4])
@@ -277,7 +317,7 @@ def test_who_waits_longest_is_decided_however_many_more_urgent_ones_come(slots: 
     number = 1
     while "M0" not in train.history:
         # Always enough urgent ones for more groups than there are slots.
-        while len(train.queue) < 40 * slots:
+        while len(train.queue) < 100 * slots:
             train.arrive(f"M{number}")
             train.queue.insert(0, train.queue.pop())
             number += 1
@@ -290,10 +330,10 @@ def test_who_waits_longest_is_decided_however_many_more_urgent_ones_come(slots: 
 def test_a_landing_waits_for_a_larger_set_under_way_that_it_would_make_worthless() -> None:
     large = tuple(many(9))
 
-    def land(outcome_of_large: Outcome) -> RequestSet:
+    def land(outcome_of_large: Outcome, number: int = 2) -> RequestSet:
         trials = (
             Trial(number=1, base=1, requests=large, outcome=Outcome.PASSED),
-            Trial(number=2, base=2, requests=large, outcome=outcome_of_large),
+            Trial(number=number, base=2, requests=large, outcome=outcome_of_large),
             Trial(number=3, base=2, requests=("M10",), outcome=Outcome.PASSED),
         )
         landed = (Landed(number=1, requests=()), Landed(number=2, requests=("M11",)))
@@ -304,6 +344,15 @@ def test_a_landing_waits_for_a_larger_set_under_way_that_it_would_make_worthless
     assert land(Outcome.RUNNING) == ()
     assert land(Outcome.FAILED) == ("M10",)
     assert land(Outcome.PASSED) == large
+    assert land(Outcome.RUNNING, number=99) == ("M10",), "not for all that began long after it"
+
+
+def test_with_fewer_slots_than_before_fewer_sets_go_on() -> None:
+    train = a_train(*many(40), slots=4)
+    train.follow()
+    train.slots = 2
+    train.follow()
+    assert len(train.running) == 2
 
 
 def test_what_passed_on_a_target_that_has_moved_elsewhere_since_does_not_land() -> None:

@@ -7,10 +7,21 @@ import json
 import random
 from dataclasses import asdict
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sf_mcp.core.merge_queue import Facts, Landed, Outcome, Queued, RequestSet, Trial, plan
+from sf_mcp.core import merge_queue
+from sf_mcp.core.merge_queue import (
+    PATIENCE,
+    Facts,
+    Landed,
+    Outcome,
+    Queued,
+    RequestSet,
+    Trial,
+    plan,
+)
 from tests.core.builders_merge_queue import PaperTrain, Verdicts, a_world
 
 ENOUGH = 120
@@ -93,11 +104,17 @@ def test_in_any_history_each_plan_keeps_the_rules(
             break
 
 
-@settings(max_examples=100, deadline=None)
-@given(**histories)
+@settings(max_examples=150, deadline=None)
+@given(**histories, patience=st.sampled_from((1, 3, PATIENCE)))
 def test_no_request_starves_whatever_the_verdicts(
-    seed: int, slots: int, requests: int, share: int
+    seed: int, slots: int, requests: int, share: int, patience: int
 ) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merge_queue, "PATIENCE", patience)
+        all_are_decided(seed, slots, requests, share)
+
+
+def all_are_decided(seed: int, slots: int, requests: int, share: int) -> None:
     chance = random.Random(seed)
     train = a_train(chance, slots, requests, share)
     for one in list(train.queue):
