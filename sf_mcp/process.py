@@ -1,6 +1,6 @@
 """Child processes: each leads a session and process group of its own, and ends with all of it.
 
-Rule 1: output goes straight from the child to a file; it is never held in memory.
+Rule 1: output goes to a file of bounded size; it is never held in memory.
 Rule 2: no member of a group outlives its run: a time-out, a cancellation and the leader's own end
 all finish with the whole group gone (TERM, a grace period, KILL).
 Rule 3: a recorded group is ended only if its start time still matches, so that a pid which the
@@ -21,8 +21,11 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
+from sf_mcp.bounded_log import bounded_log
 from sf_mcp.core.errors import StorageFailed
 
+MOST_OUTPUT_BYTES = 32 * 2**20
+"""Of one run: more than anybody reads, and its beginning and end are what they look for."""
 STOP_GRACE_SECONDS = 5.0
 """Between TERM and KILL: long enough for a test runner to remove its temporary files."""
 KILL_WAIT_SECONDS = 5.0
@@ -78,8 +81,11 @@ def run(
     cancel: threading.Event | None = None,
     on_start: Callable[[int, str], None] | None = None,
     grace_seconds: float = STOP_GRACE_SECONDS,
+    most_output_bytes: int = MOST_OUTPUT_BYTES,
 ) -> Outcome:
     """Run `argv` to its end, its stdout and stderr together in `output_path`.
+
+    Of more output than `most_output_bytes`, the first and the last half of that are kept.
 
     `on_start` receives the pid and start time before the first wait, so that a caller can record
     what `end_group` needs after a crash.
@@ -88,15 +94,15 @@ def run(
         StorageFailed: the output file cannot be made.
     """
     began = time.monotonic()
-    try:
-        output_path.parent.mkdir(parents=True, exist_ok=True)
-        output = output_path.open("wb")
-    except OSError as error:
-        raise StorageFailed(
-            f"The log {output_path} cannot be written: {error.strerror}.",
-            remedy="Free some disk space or correct the permissions, then try again.",
-        ) from error
-    with output:
+    with contextlib.ExitStack() as stack:
+        try:
+            output_path.parent.mkdir(parents=True, exist_ok=True)
+            output = stack.enter_context(bounded_log(output_path, most_output_bytes))
+        except OSError as error:
+            raise StorageFailed(
+                f"The log {output_path} cannot be written: {error.strerror}.",
+                remedy="Free some disk space or correct the permissions, then try again.",
+            ) from error
         try:
             child = spawn(argv, cwd=cwd, env=env, stdout=output, stderr=subprocess.STDOUT)
         except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
@@ -105,13 +111,13 @@ def run(
                 seconds=time.monotonic() - began,
                 could_not_start=_why_not_started(argv, cwd, error),
             )
-    try:
-        if on_start is not None:
-            on_start(child.pid, start_time(child.pid))
-        deadline = None if timeout_seconds is None else began + timeout_seconds
-        timed_out, cancelled = _wait(child, deadline, cancel)
-    finally:
-        end_child(child, grace_seconds=grace_seconds)
+        try:
+            if on_start is not None:
+                on_start(child.pid, start_time(child.pid))
+            deadline = None if timeout_seconds is None else began + timeout_seconds
+            timed_out, cancelled = _wait(child, deadline, cancel)
+        finally:
+            end_child(child, grace_seconds=grace_seconds)
     interrupted = timed_out or cancelled
     return Outcome(
         exit_code=None if interrupted else child.returncode,

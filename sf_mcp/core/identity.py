@@ -1,5 +1,6 @@
 """Who is calling. It comes from the connection's token, or from sitting at the terminal."""
 
+import re
 from dataclasses import dataclass
 
 from sf_mcp.core.errors import NotAllowed
@@ -34,3 +35,7 @@ SERVER = Caller(role=Role.PERSON, name="server")
 """The server's own loops."""
 LAUNCHER = Caller(role=Role.PERSON, name="launcher")
 """The launcher, which speaks with the token of the person who started it."""
+
+SESSION_VARIABLE = re.compile(r"(GIT|SF|ANTHROPIC|CLAUDE_CODE)_|CLAUDECODE$")
+"""Variables of git's and of a session's own. No check is given them: it must say the same whoever
+started it."""

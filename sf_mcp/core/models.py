@@ -360,6 +360,8 @@ class Verdict:
     passed: bool
     outcome: str
     """`passed`, `failed (exit 1)`, `timed out after 900 s`, `could not start: …`."""
+    failing: tuple[str, ...]
+    """Tests that failed, as its JUnit report names them; empty when there is none."""
     log_path: str
     seconds: float
     created_at: datetime

@@ -73,6 +73,8 @@ def fails_the_same_way(verdict: Verdict, on_target: Verdict) -> bool:
     """
     if on_target.passed or did_not_start(on_target):
         return False
+    if verdict.failing and on_target.failing:
+        return set(verdict.failing) <= set(on_target.failing)
     return verdict.outcome == on_target.outcome
 
 

@@ -10,17 +10,19 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sf_mcp import process
+from sf_mcp.core.identity import SESSION_VARIABLE
 from sf_mcp.git.command import readable
 from sf_mcp.git.fair_slots import FairSlots, Turn
+from sf_mcp.git.junit import failing_tests, remove_reports
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 """What a POSIX shell exits with when it cannot start the command."""
 
-SESSION_VARIABLE = re.compile(r"(GIT|SF|ANTHROPIC|CLAUDE_CODE)_|CLAUDECODE$")
+TIMED_OUT = "timed out after "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,10 @@ class Check:
     name: str
     command: str
     timeout_seconds: float
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    """On top of the environment of all checks."""
+    junit: str | None = None
+    """A pattern of the JUnit XML reports that it writes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +47,8 @@ class CheckOutcome:
     """Stopped on request: it says nothing about the tree."""
     seconds: float
     log_path: Path
+    failing: tuple[str, ...] = ()
+    """Tests that failed, as its report names them."""
 
 
 def check_environment(base: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -131,11 +139,13 @@ def _run(
     def remember(pid: int, started: str) -> None:
         record.write_text(f"{pid} {started}\n", "utf-8")
 
+    if check.junit:
+        remove_reports(worktree, check.junit)
     try:
         done = process.run(
             ["/bin/sh", "-c", check.command],
             cwd=worktree,
-            env=env,
+            env={**env, **check.env},
             timeout_seconds=check.timeout_seconds,
             output_path=log_path,
             cancel=cancel,
@@ -144,6 +154,12 @@ def _run(
     finally:
         record.unlink(missing_ok=True)
     words = _words(check, done, log_path)
+    failing, problem = (), ""
+    if check.junit and done.exit_code not in (None, 0):
+        failing, problem = failing_tests(worktree, check.junit)
+    if problem:
+        with contextlib.suppress(OSError), log_path.open("a", encoding="utf-8") as log:
+            log.write(f"\n{problem}\n")
     return CheckOutcome(
         check=check,
         passed=done.exit_code == 0,
@@ -152,6 +168,7 @@ def _run(
         cancelled=done.cancelled,
         seconds=done.seconds,
         log_path=log_path,
+        failing=failing,
     )
 
 
@@ -167,13 +184,18 @@ def _cancelled(check: Check, log_path: Path) -> CheckOutcome:
     )
 
 
+def time_out_words(seconds: float) -> str:
+    """Return the outcome of a check that ran longer than it may."""
+    return f"{TIMED_OUT}{seconds:g} s"
+
+
 def _words(check: Check, done: process.Outcome, log_path: Path) -> str:
     if done.could_not_start:
         return f"could not start: {done.could_not_start}"
     if done.cancelled:
         return "cancelled"
     if done.timed_out:
-        return f"timed out after {check.timeout_seconds:g} s"
+        return time_out_words(check.timeout_seconds)
     match done.exit_code:
         case 0:
             return "passed"

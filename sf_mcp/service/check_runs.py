@@ -23,6 +23,7 @@ from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import tasks
 
 TAIL_LINES = 60
+MOST_NAMES = 30
 WAITING_THREADS = 64
 """As many as there can be workers."""
 
@@ -164,13 +165,21 @@ class CheckRuns:
         return run
 
 
+def _shown(verdict: Verdict) -> str:
+    """Return the tests that failed, by name, and the end of the log."""
+    if verdict.passed:
+        return ""
+    tests = "".join(f"failing: {name}\n" for name in verdict.failing[:MOST_NAMES])
+    return tests + tail(Path(verdict.log_path), TAIL_LINES)
+
+
 def _report(verdicts: dict[str, Verdict]) -> CheckRun:
     lines = [
         CheckRunLine(
             name=verdict.check,
             outcome=verdict.outcome,
             seconds=round(verdict.seconds, 1),
-            tail="" if verdict.passed else tail(Path(verdict.log_path), TAIL_LINES),
+            tail=_shown(verdict),
         )
         for verdict in verdicts.values()
     ]

@@ -16,8 +16,14 @@ from sf_mcp.core.models import Oid, Verdict
 from sf_mcp.core.path_patterns import matches
 from sf_mcp.core.verdicts import did_not_start
 from sf_mcp.git.check_places import CheckPlaces
+from sf_mcp.git.checks import (
+    TIMED_OUT,
+    CheckOutcome,
+    check_environment,
+    run_checks,
+    time_out_words,
+)
 from sf_mcp.git.checks import Check as CheckCommand
-from sf_mcp.git.checks import CheckOutcome, check_environment, run_checks
 from sf_mcp.git.fair_slots import LOOK_SECONDS, FairSlots
 from sf_mcp.git.worktrees import Worktrees
 from sf_mcp.service.workspace import Workspace
@@ -61,7 +67,9 @@ class Checking:
         found: dict[str, Verdict] = {}
         with self._workspace.read() as tx:
             for check in self.checks():
-                if verdict := landings.newest_verdict(tx.db, tree, check.name, check.run):
+                verdict = landings.newest_verdict(tx.db, tree, check.name, check.identity)
+                # One that ran out of the time that it had then may pass in that of now.
+                if verdict is not None and not _had_another_time(verdict, check):
                     found[check.name] = verdict
         return found
 
@@ -69,7 +77,7 @@ class Checking:
         """Return how often each present check has failed on the tree; those that never did: 0."""
         with self._workspace.read() as tx:
             return {
-                check.name: landings.count_failures(tx.db, tree, check.name, check.run)
+                check.name: landings.count_failures(tx.db, tree, check.name, check.identity)
                 for check in self.checks()
             }
 
@@ -156,8 +164,11 @@ class Checking:
                 flight.verdict = self._store(tree, commands[outcome.check.name], outcome)
                 self._end(tree, outcome.check.name, flight)
 
-        commands = {check.name: check.run for check in checks}
-        with self._places.taken(commit, cancel=cancel) as path:
+        commands = {check.name: check.identity for check in checks}
+        # What another run has left, such as a damaged cache, must not be what condemns: a failure
+        # is repeated in a worktree as clean as a fresh checkout.
+        is_repeat = any(self.times_failed(tree).get(check.name) for check in checks)
+        with self._places.taken(commit, cancel=cancel, clean_ignored=is_repeat) as path:
             if path is None:
                 return
             run_checks(
@@ -166,6 +177,8 @@ class Checking:
                         name=check.name,
                         command=check.run,
                         timeout_seconds=float(check.timeout_seconds),
+                        env=check.env,
+                        junit=check.junit,
                     )
                     for check in checks
                 ],
@@ -185,6 +198,7 @@ class Checking:
                 command=command,
                 passed=outcome.passed,
                 outcome=outcome.outcome,
+                failing=outcome.failing,
                 log_path=str(outcome.log_path),
                 seconds=outcome.seconds,
                 created_at=tx.now,
@@ -198,6 +212,12 @@ class Checking:
                 if is_news:
                     tx.event("flaky_check", "", check=verdict.check, tree=tree)
             return verdict
+
+
+def _had_another_time(verdict: Verdict, check: Check) -> bool:
+    return verdict.outcome.startswith(TIMED_OUT) and verdict.outcome != time_out_words(
+        check.timeout_seconds
+    )
 
 
 def _log_folder(folder: Path, tree: Oid) -> Path:

@@ -24,6 +24,7 @@ from sf_mcp.core.states import (
     TaskState,
 )
 from sf_mcp.core.text import one_line
+from sf_mcp.service import check_notes
 from sf_mcp.service.filling import with_room
 from sf_mcp.service.limits import forget_question, held_reason, lift
 from sf_mcp.service.merge_status import merge_status
@@ -96,7 +97,7 @@ class FleetService:
                 paused=paused_reason(tx) or held_reason(tx),
                 parked_until=park.until if park else None,
                 parked_reason=f"{park.what}: {park.reason}" if park else "",
-                notes=self._notes(tx, vacuous, has_budget=has_budget),
+                notes=self._notes(tx, vacuous, target_branch, has_budget=has_budget),
                 target=_target_line(tx, target_branch),
                 counts={state.value: number for state, number in counts.items()},
                 ready=len(ready),
@@ -152,7 +153,9 @@ class FleetService:
             return settings.vacuous_sentence, settings.merge.target_branch, True
         return read.vacuous_sentence, read.target_branch, read.has_budget
 
-    def _notes(self, tx: Transaction, vacuous: str, *, has_budget: bool) -> list[str]:
+    def _notes(
+        self, tx: Transaction, vacuous: str, target_branch: str, *, has_budget: bool
+    ) -> list[str]:
         if self._workspace.settings_file.problem:
             self._workspace.settings_file.current()  # it may have been mended since
         problem = self._workspace.settings_file.problem
@@ -164,6 +167,7 @@ class FleetService:
             notes.append(f"The last good configuration is in use: {problem}")
         if self._workspace.gate.problem:
             notes.append(self._workspace.gate.problem)
+        notes += check_notes.notes(tx, target_branch)
         if has_budget:
             from sf_mcp.service import budgets
 

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from sf_mcp.core import merge_queue
 from sf_mcp.core.errors import GitRefused
@@ -27,11 +26,11 @@ from sf_mcp.core.models import (
 )
 from sf_mcp.core.states import MergeEvent, MergeState, TaskEvent
 from sf_mcp.core.text import one_line
-from sf_mcp.git.checks import tail
 from sf_mcp.git.command import GitFailed
 from sf_mcp.git.repository import Repository
 from sf_mcp.service import conflict_state
 from sf_mcp.service.candidates import Candidates, Chain, Clash, Interrupted
+from sf_mcp.service.check_words import repair_detail
 from sf_mcp.service.checking import Checking
 from sf_mcp.service.conflicts import ConflictService
 from sf_mcp.service.endings import complete_if_over, end_review
@@ -51,7 +50,6 @@ from sf_mcp.store import landings, merge_requests, tasks, trials
 
 logger = logging.getLogger(__name__)
 
-LOG_TAIL_LINES = 60
 HELD_RETRY_SECONDS = 60.0
 """How often a check that could not start is tried again: installing it tells nobody."""
 
@@ -377,13 +375,10 @@ class TrainService:
             return False
         condemned = alone[-1].condemned
         names = ", ".join(one["check"] for one in condemned)
-        logs = "\n\n".join(
-            f"{one['check']}: {one['outcome']}\n{tail(Path(one['log_path']), LOG_TAIL_LINES)}"
-            for one in condemned
-        )
         branch = self._target.branch
         reason = f"{names} failed on your work merged with {branch}"
-        detail = f"It passed on {branch} alone. Run it again with run_checks.\n{logs}"
+        of_target = self._checking.known(self._forge.tree_of(self._target.head()))
+        detail = repair_detail(condemned, of_target, branch)
         if not self._conflicts.rejected(request, reason, detail):
             self._send_back(request, reason, detail)
         return True

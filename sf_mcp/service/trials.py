@@ -18,6 +18,7 @@ from sf_mcp.core.states import MergeState
 from sf_mcp.core.text import one_line
 from sf_mcp.core.verdicts import Judgement, condemning, did_not_start
 from sf_mcp.service.candidates import Chain
+from sf_mcp.service.check_notes import note_preexisting
 from sf_mcp.service.checking import Checking
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import landings, merge_requests, trials
@@ -238,7 +239,13 @@ class Trials:
         if not failed:
             return Judgement()
         of_target = self._of_target(stand, failed, cancel)
-        return None if of_target is None else condemning(verdicts, of_target)
+        if of_target is None:
+            return None
+        judged = condemning(verdicts, of_target)
+        if judged.preexisting:
+            with self._workspace.write(SERVER) as tx:
+                note_preexisting(tx, [of_target[one.check] for one in judged.preexisting])
+        return judged
 
     def _of_target(
         self, stand: Stand, names: Sequence[str], cancel: threading.Event

@@ -4,6 +4,7 @@ Keys are camelCase in the file and snake_case here. The README's table and the e
 printed from this model (see `reference`); `words` replaces a type's generated description there.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
+from sf_mcp.core.identity import SESSION_VARIABLE
 from sf_mcp.core.path_patterns import pattern_problem
 from sf_mcp.core.text import branch_name_problem
 from sf_mcp.settings.facts import (
@@ -55,6 +57,20 @@ def _patterns(value: tuple[str, ...]) -> tuple[str, ...]:
                 "Write it as `git ls-files` does, such as `docs/changes/*.md`.",
                 at=(index,),
             )
+    return value
+
+
+def _environment(value: dict[str, str]) -> dict[str, str]:
+    for name, text in value.items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            what = "cannot be the name of a variable"
+        elif SESSION_VARIABLE.match(name):
+            what = "is a variable of git's or of a session's own, which no check is given"
+        elif "\0" in text:
+            what = "holds a NUL, which no variable can"
+        else:
+            continue
+        raise _refusal(what, "Give it another name and value, or remove it.", at=(name,))
     return value
 
 
@@ -268,11 +284,43 @@ class Check(_Section):
         default=(),
         description="Screening skips it when a change touches none of these; a landing never does.",
     )
+    env: dict[str, str] = Field(
+        default={},
+        json_schema_extra={"words": "mapping of names to texts"},
+        description="Variables of its environment, on top of the server's own.",
+    )
+    junit: PathPattern | None = Field(
+        default=None,
+        json_schema_extra={"words": "path pattern or null"},
+        description="JUnit XML reports that it writes: a failure then names the tests that failed.",
+    )
 
     @field_validator("paths")
     @classmethod
     def _can_be_met(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return _patterns(value)
+
+    @field_validator("junit")
+    @classmethod
+    def _is_within(cls, value: str | None) -> str | None:
+        if value is not None and (problem := pattern_problem(value)) is not None:
+            raise _refusal(
+                f"can never be a path: {problem}",
+                "Write the path from the root of the repository, such as build/junit.xml.",
+            )
+        return value
+
+    @field_validator("env")
+    @classmethod
+    def _can_be_set(cls, value: dict[str, str]) -> dict[str, str]:
+        return _environment(value)
+
+    @property
+    def identity(self) -> str:
+        """What is run, with all that its verdict hangs on; what was said of another holds not."""
+        extras = [f"{name}={text}" for name, text in sorted(self.env.items())]
+        extras += [f"junit: {self.junit}"] if self.junit else []
+        return f"{self.run}  # {', '.join(extras)}" if extras else self.run
 
 
 class ResolveRule(_Section):

@@ -113,6 +113,8 @@ def _yaml(value: object) -> str:
             return "null"
         case bool():
             return "true" if value else "false"
+        case dict():
+            return "{}"
         case list():
             return f"[{', '.join(_yaml(item) for item in cast(list[object], value))}]"
         case _:

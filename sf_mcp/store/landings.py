@@ -10,6 +10,8 @@ from sf_mcp.store.rows import Table, to_column
 
 LANDINGS = Table("landings", Landing, key="number")
 VERDICTS = Table("verdicts", Verdict, key="tree")
+PREEXISTING = "preexisting_failure"
+"""The kind of the event which says that a check fails on the target itself."""
 _SAME = 'tree = ? AND "check" = ? AND command = ?'
 
 
@@ -132,6 +134,16 @@ def count_failures(db: sqlite3.Connection, tree: Oid, check: str, command: str) 
         f"SELECT count(*) FROM verdicts WHERE {_SAME} AND NOT passed", (tree, check, command)
     )
     return int(found.fetchone()[0])
+
+
+def is_known_as_preexisting(db: sqlite3.Connection, verdict: Verdict) -> bool:
+    """Return whether it was said before that this check fails on this tree of the target."""
+    found = db.execute(
+        f"SELECT 1 FROM events WHERE kind = '{PREEXISTING}'"
+        " AND json_extract(data, '$.tree') = ? AND json_extract(data, '$.check') = ? LIMIT 1",
+        (verdict.tree, verdict.check),
+    )
+    return found.fetchone() is not None
 
 
 def verdicts_on(db: sqlite3.Connection, tree: Oid) -> list[Verdict]:

@@ -393,4 +393,9 @@ CREATE TABLE pull_requests (
     pushed TEXT,
     told TEXT NOT NULL
 );
+
+-- the tests that failed, as a report of the check's names them
+ALTER TABLE verdicts ADD COLUMN failing TEXT NOT NULL DEFAULT '[]';
+-- what fails on the target itself is said once for each of its states
+CREATE INDEX events_preexisting ON events (kind) WHERE kind = 'preexisting_failure';
 """

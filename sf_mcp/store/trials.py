@@ -53,6 +53,7 @@ def end(
             "command": one.command,
             "outcome": one.outcome,
             "log_path": one.log_path,
+            "failing": "\n".join(one.failing),
         }
         for one in condemned
     )

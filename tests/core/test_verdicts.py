@@ -5,13 +5,16 @@ from sf_mcp.core.verdicts import Judgement, condemning
 from tests.builders import NOON
 
 
-def a_verdict(outcome: str = "passed", *, check: str = "tests") -> Verdict:
+def a_verdict(
+    outcome: str = "passed", *, check: str = "tests", failing: tuple[str, ...] = ()
+) -> Verdict:
     return Verdict(
         tree=Oid("0" * 40),
         check=check,
         command="pytest",
         passed=outcome == "passed",
         outcome=outcome,
+        failing=failing,
         log_path="",
         seconds=1.0,
         created_at=NOON,
@@ -78,3 +81,11 @@ def test_each_check_is_judged_by_itself() -> None:
     assert condemning(here, there) == Judgement(
         condemned=(here["tests"],), preexisting=(here["lint"],), undecided=("types",)
     )
+
+
+def test_where_both_name_their_failing_tests_those_decide() -> None:
+    there = a_verdict("failed (exit 1)", failing=("a", "b"))
+    as_there = a_verdict("failed (exit 2)", failing=("b",))
+    one_more = a_verdict("failed (exit 1)", failing=("b", "c"))
+    assert judged(as_there, there).preexisting == (as_there,)
+    assert judged(one_more, there).condemned == (one_more,)

@@ -167,3 +167,67 @@ def test_a_tail_is_bounded_and_readable_whatever_is_in_the_log(tmp_path: Path) -
     log.write_bytes(b"\xff\xfe\n")
     assert tail(log) == "\\xff\\xfe"
     assert tail(tmp_path / "none") == ""
+
+
+def test_what_a_check_prints_without_end_fills_no_disk(tmp_path: Path) -> None:
+    """Its beginning and its end are kept, and that something is missing between is said."""
+    script = "import sys\nprint('the beginning')\n"
+    script += "for n in range(300_000): print(n)\nprint('the end')"
+    log = tmp_path / "log"
+    done = process.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=check_environment(),
+        timeout_seconds=BOUND_SECONDS,
+        output_path=log,
+        most_output_bytes=10_000,
+    )
+    text = log.read_text()
+    assert (done.exit_code, len(text) < 10_200) == (0, True)
+    assert text.startswith("the beginning\n0\n1\n")
+    assert "bytes are left out here" in text
+    numbers = text.rpartition("…]\n")[2].split("\n")[1:-2]
+    assert numbers == [str(n) for n in range(300_000 - len(numbers), 300_000)]
+    assert text.endswith("\n299999\nthe end\n")
+
+
+def test_a_check_gets_no_input_and_no_terminal(tmp_path: Path) -> None:
+    asks = "test ! -t 0 && ! read answer && ! (: < /dev/tty)"
+    (done,) = run(tmp_path, checks(asks))
+    assert done.outcome == "passed"
+
+
+def test_a_check_that_hangs_is_ended_in_its_time(tmp_path: Path) -> None:
+    stubborn = "trap '' TERM; while :; do sleep 0.1; done"
+    (done,) = run(tmp_path, checks(stubborn, timeout_seconds=0.3))
+    assert done.outcome == "timed out after 0.3 s"
+
+
+def test_a_daemon_that_a_check_leaves_behind_is_ended_with_it(tmp_path: Path) -> None:
+    (done,) = run(tmp_path, checks("sleep 300 & echo $! > child; exit 0"))
+    child = int((tmp_path / "child").read_text())
+    assert done.passed
+    assert not process.is_alive(child, process.start_time(child))
+
+
+def test_a_daemon_with_a_session_of_its_own_does_not_hold_the_check_up(tmp_path: Path) -> None:
+    """It has the log open, of which it would be the end."""
+    escape = (
+        "import os, time\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    open('child', 'w').write(str(os.getpid()))\n"
+        "    time.sleep(300)\n"
+        "while not os.path.exists('child') or not open('child').read(): time.sleep(0.01)\n"
+        "print('left')\n"
+    )
+    (tmp_path / "escape.py").write_text(escape)
+    (done,) = run(tmp_path, checks(f"'{sys.executable}' escape.py"))
+    os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
+    assert (done.outcome, tail(done.log_path)) == ("passed", "left")
+
+
+def test_a_check_has_its_own_variables_on_top(tmp_path: Path) -> None:
+    check = Check(name="x", command='test "$MODE" = "a b"', timeout_seconds=20, env={"MODE": "a b"})
+    (done,) = run(tmp_path, [check])
+    assert done.passed

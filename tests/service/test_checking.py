@@ -1,5 +1,6 @@
 """Runs of checks: the pool of worktrees, the slots, what two share who want the same, the end."""
 
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -246,3 +247,22 @@ def test_a_check_that_contradicts_itself_on_a_tree_is_called_flaky_once(tmp_path
     tree = tree_at(project, commit)
     assert [one.passed for one in verdicts(project, tree)] == [False, True, False, True]
     assert told(project, "flaky_check") == [{"check": "tests", "tree": tree}]
+
+
+def test_a_verdict_holds_for_the_environment_and_the_time_that_the_check_had(
+    tmp_path: Path,
+) -> None:
+    def configured(mode: str, seconds: int) -> str:
+        check = {"name": "tests", "run": "sleep 1.5", "timeoutSeconds": seconds}
+        return json.dumps({"checks": [check | {"env": {"MODE": mode}}]})
+
+    project = a_project(tmp_path, config=configured("a", 1))
+    (commit,) = commits(project, 1)
+    run(project, commit, "tests")
+    known = project.services.checking.known
+    tree = tree_at(project, commit)
+    assert known(tree)["tests"].outcome == "timed out after 1 s"
+    project.configure(configured("a", 60))
+    assert known(tree) == {}
+    project.configure(configured("b", 1))
+    assert known(tree) == {}

@@ -1,5 +1,6 @@
 """The checks of the train: what condemns a request, what does not, and how often they run."""
 
+import json
 import shlex
 from pathlib import Path
 
@@ -231,6 +232,75 @@ def test_commits_of_the_persons_own_are_taken_in_as_they_are_and_recorded_red(
     assert project.target == theirs
     assert is_green_now(project) is False
     assert told(project, "target_red") == [{"commit": theirs}]
+
+
+def junit_config(project_path: Path) -> str:
+    """Make a check that fails when `fails` names tests, and says which in a report."""
+    script = project_path / "suite.sh"
+    script.write_text(
+        "echo '<testsuite>' > r.xml\n"
+        "for name in $(cat fails); do\n"
+        '  echo "<testcase name=\\"$name\\"><failure/></testcase>" >> r.xml\n'
+        "done\n"
+        "echo '</testsuite>' >> r.xml\n"
+        'test -z "$(cat fails)"\n'
+    )
+    check = {"name": "tests", "run": f"sh '{script}'", "junit": "r.xml"}
+    return json.dumps({"checks": [check], "agents": {"steward": {"review": False}}})
+
+
+def test_work_that_leaves_the_same_tests_failing_lands_and_they_are_reported_once(
+    tmp_path: Path,
+) -> None:
+    project = a_project(tmp_path, files={"fails": "one two\n"}, config=junit_config(tmp_path))
+    before = tree_at(project, project.target)
+    first, second = (one_request(project, {name: "x\n"}, name) for name in ("a", "b"))
+    project.run_train()
+    assert sorted(landed(project)) == sorted([first.id, second.id])
+    (report, *_) = told(project, "preexisting_failure")
+    assert report == {
+        "check": "tests",
+        "tree": before,
+        "outcome": "failed (exit 1)",
+        "failing": ["one", "two"],
+    }
+    trees = [one["tree"] for one in told(project, "preexisting_failure")]
+    assert len(trees) == len(set(trees))
+    assert any(
+        "Check tests fails on main itself: failed (exit 1) (one, two)" in note
+        for note in fleet_notes(project)
+    )
+
+
+def test_work_that_fails_one_more_test_than_the_target_is_sent_back_with_its_name(
+    tmp_path: Path,
+) -> None:
+    project = a_project(tmp_path, files={"fails": "one\n"}, config=junit_config(tmp_path))
+    request = one_request(project, {"fails": "one mine\n"})
+    project.run_train()
+    assert landed(project) == []
+    (note,) = notes(project, request)
+    assert "On main alone, tests failed (exit 1) (one): not the same." in note.detail
+    assert "failing tests:\n- mine\n- one\n" in note.detail
+
+
+def test_a_damaged_cache_of_another_run_condemns_nobody(tmp_path: Path) -> None:
+    """What git ignores stays from run to run, but for the repeat that a failure needs."""
+    command = "test -e poison && echo bad > cache; ! test -e cache"
+    project = a_project(
+        tmp_path, files={".gitignore": "cache\n"}, config=config({"tests": command})
+    )
+    bad = one_request(project, {"poison": "p\n"})
+    project.run_train()
+    assert project.request(bad.id).state is MergeState.SENT_BACK
+    good = one_request(project, {"good": "g\n"})
+    project.run_train()
+    assert landed(project) == [good.id]
+    assert any("tests is flaky" in note for note in fleet_notes(project))
+
+
+def fleet_notes(project: Project) -> list[str]:
+    return project.services.fleet.fleet_status(PERSON).notes
 
 
 # -- how often -------------------------------------------------------------------------------------

@@ -168,7 +168,7 @@ def test_a_rule_that_cannot_work_is_refused_with_what_it_needs(
             "checks:\n  - name: a\n    run: b\n    timeout: 3\n",
             4,
             "checks[0].timeout",
-            "The keys here are name, run, timeoutSeconds, paths.",
+            "The keys here are name, run, timeoutSeconds, paths, env, junit.",
         ),
         (
             "frobnicate:\n",
@@ -234,6 +234,11 @@ def test_an_unknown_key_is_refused_with_line_path_and_the_nearest_right_key(
         ("checks: [{name: a, run: ''}]", "checks[0].run", "command line; it is empty"),
         ('checks: [{name: a, run: "x\\0"}]', "checks[0].run", "command line"),
         ("checks: [{name: a, run: x, timeoutSeconds: 86401}]", "checks[0].timeoutSeconds", "86400"),
+        ("checks: [{name: a, run: x, junit: ../r.xml}]", "checks[0].junit", "in no path"),
+        ("checks: [{name: a, run: x, env: {a-b: x}}]", "checks[0].env.a-b", "name of a variable"),
+        ("checks: [{name: a, run: x, env: {SF_X: x}}]", "checks[0].env.SF_X", "no check is given"),
+        ("checks: [{name: a, run: x, env: {A: 7}}]", "checks[0].env.A", "it is `7`"),
+        ("checks: [{name: a, run: x, env: [A]}]", "checks[0].env", "mapping of names to texts"),
         ("checks: [{name: a, run: x, paths: docs}]", "checks[0].paths", "list of path patterns"),
         ("checks: [{name: a, run: x, paths: [/etc]}]", "checks[0].paths[0]", "begins at the rep"),
         ("checks: [{name: a, run: x, paths: [a/../../b]}]", "checks[0].paths[0]", "in no path"),
@@ -374,5 +379,5 @@ def test_each_row_of_the_reference_loads_with_the_default_that_it_names() -> Non
 
 def test_the_reference_has_every_key_of_the_design() -> None:
     keys = {row.key for row in rows()}
-    assert len(keys) == len(rows()) == 43
+    assert len(keys) == len(rows()) == 45
     assert {"orchestrator.maxSendBacks", "agents.worker.allowedTools", "checks[].name"} <= keys
