@@ -100,11 +100,15 @@ def done(db: sqlite3.Connection) -> list[Landing]:
     return LANDINGS.select(db, "state = 'done' ORDER BY number")
 
 
-def mark_green(db: sqlite3.Connection, tree: Oid, is_green: bool) -> None:
-    """Record whether the checks pass on a tree that the target had without them having run."""
-    db.execute(
+def mark_green(db: sqlite3.Connection, tree: Oid, is_green: bool) -> bool:
+    """Record whether the checks pass on a tree that the target had without them having run.
+
+    Returns whether that is news.
+    """
+    done = db.execute(
         "UPDATE landings SET is_green = ? WHERE tree = ? AND is_green IS NULL", (is_green, tree)
     )
+    return done.rowcount > 0
 
 
 def add_verdict(db: sqlite3.Connection, verdict: Verdict) -> bool:
