@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sf_mcp.core.models import Verdict
 
 COULD_NOT_START = "could not start"
+NOT_SET_UP = f"{COULD_NOT_START}: the set-up"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +77,11 @@ def fails_the_same_way(verdict: Verdict, on_target: Verdict) -> bool:
     if verdict.failing and on_target.failing:
         return set(verdict.failing) <= set(on_target.failing)
     return verdict.outcome == on_target.outcome
+
+
+def is_not_set_up(verdict: Verdict) -> bool:
+    """Return whether the check could not start since the worktree could not be set up."""
+    return verdict.outcome.startswith(NOT_SET_UP)
 
 
 def did_not_start(verdict: Verdict) -> bool:

@@ -8,7 +8,7 @@ served. What git ignores stays from run to run, such as installed dependencies a
 import re
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sf_mcp.core.models import Oid
@@ -35,11 +35,17 @@ class CheckPlaces:
 
     @contextmanager
     def taken(
-        self, commit: Oid, *, cancel: threading.Event | None = None, clean_ignored: bool = False
+        self,
+        commit: Oid,
+        *,
+        cancel: threading.Event | None = None,
+        clean_ignored: bool = False,
+        key: str = "",
     ) -> Generator[Path | None]:
         """Have a worktree at `commit` for oneself; None when it was cancelled before one was free.
 
-        `clean_ignored`: as a fresh checkout, with nothing of any run before.
+        `clean_ignored`: as a fresh checkout, with nothing of any run before. `key`: what it should
+        be set up for; one that is, is taken first.
 
         Raises:
             GitRefused: there is no such commit, or git cannot write the files.
@@ -48,17 +54,39 @@ class CheckPlaces:
             if not turn.wait(cancel):
                 yield None
                 return
-            name = self._take()
+            name = self._take(key)
             try:
+                if clean_ignored:
+                    self.note_set_up(name, "")
                 yield self._worktrees.detached(name, commit, clean_ignored=clean_ignored)
             finally:
                 self._give_back(name)
 
-    def _take(self) -> str:
+    def is_set_up(self, name: str, key: str) -> bool:
+        """Return whether a worktree was last set up for `key`."""
+        with suppress(OSError):
+            return self._mark(name).read_text("utf-8") == key
+        return False
+
+    def note_set_up(self, name: str, key: str) -> None:
+        """Mark a worktree as set up for `key`; empty: for nothing."""
+        if key:
+            self._mark(name).write_text(key, "utf-8")
+        else:
+            self._mark(name).unlink(missing_ok=True)
+
+    def _mark(self, name: str) -> Path:
+        # In git's own part of the worktree, which goes when it is made anew.
+        return self._worktrees.forge.git_dir / "worktrees" / name / "stoneforge-set-up"
+
+    def _take(self, key: str) -> str:
         with self._lock:
             if self._free is None:
                 self._free = self._found()
-            name = self._free.pop() if self._free else self._new_name()
+            ready = [one for one in self._free if key and self.is_set_up(one, key)]
+            if ready:
+                self._free.remove(ready[-1])
+            name = ready[-1] if ready else self._free.pop() if self._free else self._new_name()
             self._used.add(name)
             return name
 

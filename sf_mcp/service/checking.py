@@ -8,13 +8,13 @@ import shutil
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sf_mcp.core.identity import SERVER
 from sf_mcp.core.models import Oid, Verdict
 from sf_mcp.core.path_patterns import matches
-from sf_mcp.core.verdicts import did_not_start
+from sf_mcp.core.verdicts import NOT_SET_UP, did_not_start
 from sf_mcp.git.check_places import CheckPlaces
 from sf_mcp.git.checks import (
     TIMED_OUT,
@@ -26,6 +26,7 @@ from sf_mcp.git.checks import (
 from sf_mcp.git.checks import Check as CheckCommand
 from sf_mcp.git.fair_slots import LOOK_SECONDS, FairSlots
 from sf_mcp.git.worktrees import Worktrees
+from sf_mcp.service.setting_up import SettingUp
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.settings import Check
 from sf_mcp.store import landings
@@ -51,6 +52,7 @@ class Checking:
         self._workspace = workspace
         self._places = CheckPlaces(worktrees, self._at_once)
         self._slots = FairSlots(self._at_once)
+        self.setting_up = SettingUp(workspace, worktrees.forge, self._places, self._slots)
         self._lock = threading.Lock()
         self._flights: dict[tuple[Oid, str], _Flight] = {}
 
@@ -168,20 +170,27 @@ class Checking:
         # What another run has left, such as a damaged cache, must not be what condemns: a failure
         # is repeated in a worktree as clean as a fresh checkout.
         is_repeat = any(self.times_failed(tree).get(check.name) for check in checks)
-        with self._places.taken(commit, cancel=cancel, clean_ignored=is_repeat) as path:
+        wanted = [
+            CheckCommand(
+                name=check.name,
+                command=check.run,
+                timeout_seconds=float(check.timeout_seconds),
+                env=check.env,
+                junit=check.junit,
+            )
+            for check in checks
+        ]
+        key = self.setting_up.key(tree)
+        with self._places.taken(commit, cancel=cancel, clean_ignored=is_repeat, key=key) as path:
             if path is None:
                 return
+            wrong = self.setting_up.make_ready(path, key, cancel)
+            if wrong is not None:
+                for command in wanted:
+                    keep(as_not_set_up(command, wrong))
+                return
             run_checks(
-                [
-                    CheckCommand(
-                        name=check.name,
-                        command=check.run,
-                        timeout_seconds=float(check.timeout_seconds),
-                        env=check.env,
-                        junit=check.junit,
-                    )
-                    for check in checks
-                ],
+                wanted,
                 path,
                 _log_folder(self._workspace.layout.logs / "checks", tree),
                 slots=self._slots,
@@ -212,6 +221,13 @@ class Checking:
                 if is_news:
                     tx.event("flaky_check", "", check=verdict.check, tree=tree)
             return verdict
+
+
+def as_not_set_up(check: CheckCommand, wrong: CheckOutcome) -> CheckOutcome:
+    """Return the outcome of a check whose worktree could not be set up."""
+    return replace(
+        wrong, check=check, outcome=f"{NOT_SET_UP} {wrong.outcome}", could_not_start=True
+    )
 
 
 def _had_another_time(verdict: Verdict, check: Check) -> bool:

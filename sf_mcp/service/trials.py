@@ -8,7 +8,7 @@ nobody's fault who left it so. Which trials are worth running is the planner's w
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sf_mcp.core.errors import StoneforgeError
 from sf_mcp.core.identity import SERVER
@@ -16,7 +16,7 @@ from sf_mcp.core.merge_queue import Outcome
 from sf_mcp.core.models import Landing, MergeRequest, Oid, TrialRecord, Verdict
 from sf_mcp.core.states import MergeState
 from sf_mcp.core.text import one_line
-from sf_mcp.core.verdicts import Judgement, condemning, did_not_start
+from sf_mcp.core.verdicts import Judgement, condemning, did_not_start, is_not_set_up
 from sf_mcp.service.candidates import Chain
 from sf_mcp.service.check_notes import note_preexisting
 from sf_mcp.service.checking import Checking
@@ -242,11 +242,31 @@ class Trials:
         of_target = self._of_target(stand, failed, cancel)
         if of_target is None:
             return None
-        judged = condemning(verdicts, of_target)
+        judged = self._excuse(condemning(verdicts, of_target), tree, stand, cancel)
         if judged.preexisting:
             with self._workspace.write(SERVER) as tx:
                 note_preexisting(tx, [of_target[one.check] for one in judged.preexisting])
         return judged
+
+    def _excuse(
+        self, judged: Judgement, tree: Oid, stand: Stand, cancel: threading.Event
+    ) -> Judgement:
+        """Hold what only could not be set up, unless the candidate's own lock files are why.
+
+        A registry that is out of reach fails the set-up of the target too.
+        """
+        failed = [one for one in judged.condemned if is_not_set_up(one)]
+        if not failed:
+            return judged
+        setting_up = self._checking.setting_up
+        is_own = setting_up.key(tree) != setting_up.key(stand.tree)
+        if is_own and setting_up.works(stand.commit, stand.tree, cancel):
+            return judged
+        return replace(
+            judged,
+            condemned=tuple(one for one in judged.condemned if one not in failed),
+            held=(*judged.held, *failed),
+        )
 
     def _of_target(
         self, stand: Stand, names: Sequence[str], cancel: threading.Event

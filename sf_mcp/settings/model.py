@@ -323,6 +323,27 @@ class Check(_Section):
         return f"{self.run}  # {', '.join(extras)}" if extras else self.run
 
 
+class Setup(_Section):
+    run: CommandLine | None = Field(
+        default=None,
+        json_schema_extra={"words": "command line or null"},
+        description="Command that makes a fresh worktree one that the checks can run in, such as "
+        "`npm ci`.",
+    )
+    lock_files: tuple[PathPattern, ...] = Field(
+        default=(),
+        description="It runs again in a check worktree when the content of one of these differs.",
+    )
+    timeout_seconds: int = Field(
+        default=900, ge=1, le=86400, description="It is killed after this and counts as failed."
+    )
+
+    @field_validator("lock_files")
+    @classmethod
+    def _can_be_met(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _patterns(value)
+
+
 class ResolveRule(_Section):
     """How conflicts in some files are resolved without anybody's judgement."""
 
@@ -424,6 +445,7 @@ class Settings(_Section):
 
     orchestrator: Orchestrator = Field(default_factory=Orchestrator)
     agents: Agents = Field(default_factory=Agents)
+    setup: Setup = Field(default_factory=Setup)
     checks: tuple[Check, ...] = Field(
         default=(), description="What must pass on the merged tree before the target branch moves."
     )

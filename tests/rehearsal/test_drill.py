@@ -35,6 +35,9 @@ from sf_mcp.core.exits import ExitCode
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_SECONDS = 280
+LABEL = """\
+            label = ", ".join(request.id for request, _ in brings) or kind.value
+"""
 SOURCES = ("sf_mcp", "launcher", "prompts", "examples")
 
 
@@ -141,9 +144,8 @@ DEFECTS: Mapping[str, Defect] = {
         changes=[
             (
                 "sf_mcp/service/target.py",
-                "            label = request.id if request else kind.value\n",
-                "            label = request.id if request else kind.value\n"
-                "            self._finish(intent, LandingState.DONE)\n",
+                LABEL,
+                f"{LABEL}            self._finish(intent, LandingState.DONE)\n",
             )
         ],
         # Not at the landing: one that is killed at its intent does no harm.

@@ -67,6 +67,7 @@ SERVICES = (
     "claims",
     "work",
     "branches",
+    "merge_views",
     "questions",
     "requests",
     "resolutions",

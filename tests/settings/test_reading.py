@@ -174,13 +174,13 @@ def test_a_rule_that_cannot_work_is_refused_with_what_it_needs(
             "frobnicate:\n",
             1,
             "frobnicate",
-            "The keys here are orchestrator, agents, checks, merge, budget, limits.",
+            "The keys here are orchestrator, agents, setup, checks, merge, budget, limits.",
         ),
         (
             "base: &b {push: true}\nmerge: {<<: *b}\n",
             1,
             "base",
-            "The keys here are orchestrator, agents, checks, merge, budget, limits.",
+            "The keys here are orchestrator, agents, setup, checks, merge, budget, limits.",
         ),
     ],
 )
@@ -379,5 +379,5 @@ def test_each_row_of_the_reference_loads_with_the_default_that_it_names() -> Non
 
 def test_the_reference_has_every_key_of_the_design() -> None:
     keys = {row.key for row in rows()}
-    assert len(keys) == len(rows()) == 45
+    assert len(keys) == len(rows()) == 48
     assert {"orchestrator.maxSendBacks", "agents.worker.allowedTools", "checks[].name"} <= keys
