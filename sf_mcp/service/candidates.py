@@ -16,6 +16,7 @@ from sf_mcp.git.repository import Repository
 from sf_mcp.git.resolving import Unresolved
 from sf_mcp.service.resolving import Resolving
 from sf_mcp.service.workspace import Workspace
+from sf_mcp.settings import Merge
 from sf_mcp.store import tasks
 
 REMEMBERED = 4000
@@ -81,7 +82,7 @@ class Candidates:
         self._forge = forge
         self._resolving = resolving
         self._cancel = cancel
-        self._known: dict[tuple[Oid, str, Oid], Link | Clash] = {}
+        self._known: dict[tuple[Oid, str, Oid, Merge], Link | Clash] = {}
 
     def build(self, head: Oid, requests: Sequence[MergeRequest]) -> Chain | Clash:
         """Merge the requests onto the head, in this order, and return the commits.
@@ -100,7 +101,8 @@ class Candidates:
         return Chain(links=tuple(links))
 
     def _link(self, below: Oid, request: MergeRequest) -> Link | Clash:
-        key = (below, request.id, request.commit)
+        # Another strategy or another rule may merge them otherwise.
+        key = (below, request.id, request.commit, self._workspace.settings.merge)
         if (known := self._known.get(key)) is None:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()

@@ -102,6 +102,8 @@ class TrainService:
         """Those that run now."""
         self.trials.on_not_started = self._rest
         self._rests: dict[str, _Rest] = {}
+        self._git_held: set[str] = set()
+        """Requests that git could not work with when it was last tried."""
         self._seen = 0
 
     def step(self) -> bool:
@@ -188,9 +190,13 @@ class TrainService:
             except GitRefused as error:
                 # One request that git cannot work with must not hold up those behind it.
                 logger.warning("%s cannot go on: %s", request.id, error)
+                self._git_held.add(request.id)
                 self._hold(request, one_line(str(error), 300))
                 continue
             did = did or has_changed
+            if request.id in self._git_held:
+                self._git_held.discard(request.id)
+                self._hold(request, "")
             if not is_settled and not self._is_resting(request.id, stand):
                 waiting.append(request)
         for gone in self._rests.keys() - {THE_TARGET, *(request.id for request in queue)}:
@@ -296,9 +302,12 @@ class TrainService:
     def _land(self, requests: Sequence[MergeRequest], stand: Stand) -> bool:
         chain = self._candidates.build(stand.commit, requests)
         if isinstance(chain, Clash) or not self._facts.is_verified(chain.tree, stand):
-            names = ", ".join(request.id for request in requests)
-            logger.error("%s was to land on a tree that is not verified; it does not", names)
-            return False
+            # What passed was another tree: the rules that merge them have changed since.
+            tree = chain.tree if isinstance(chain, Chain) else None
+            names = [request.id for request in requests]
+            logger.warning("%s passed as what would not land now: checked anew", ", ".join(names))
+            with self._workspace.write(SERVER) as tx:
+                return trials.disown(tx.db, names, tree) > 0
         return self._target.land(
             [(link.request, link.commit) for link in chain.links],
             kind=LandingKind.MERGE,
@@ -310,12 +319,12 @@ class TrainService:
     # -- checks that cannot start ------------------------------------------------------------------
 
     def _hold(self, request: MergeRequest, reason: str) -> None:
-        """Keep a request waiting for a reason; say so once."""
+        """Keep a request waiting for a reason, or no longer; say so once."""
         with self._workspace.write(SERVER) as tx:
             present = merge_requests.get(tx.db, request.id)
             if present.held != reason and present.state is MergeState.OPEN:
                 tx.edit_merge_request(present, held=reason)
-                tx.event("merge_held", request.id, reason=reason)
+                tx.event("merge_held" if reason else "merge_released", request.id, reason=reason)
 
     def _rest(self, requests: Sequence[MergeRequest], stand: Stand) -> None:
         """Let checks that could not start rest: each step would run them anew."""
@@ -364,16 +373,17 @@ class TrainService:
     ) -> bool:
         """Send back what failed twice by itself, with the ends of the logs."""
         landed = {name for move in facts.landed for name in move.requests}
+        failed = [one for one in records if one.outcome is Outcome.FAILED and one.condemned]
         alone = [
             one
-            for one in records
-            if one.outcome is Outcome.FAILED
-            and one.condemned
-            and [name for name in one.requests if name not in landed] == [request.id]
+            for one in failed
+            if [name for name in one.requests if name not in landed] == [request.id]
         ]
-        if not alone:
+        # What has landed with it may be too long ago to be among the facts.
+        of_it = alone or [one for one in failed if request.id in one.requests]
+        if not of_it:
             return False
-        condemned = alone[-1].condemned
+        condemned = of_it[-1].condemned
         names = ", ".join(one["check"] for one in condemned)
         branch = self._target.branch
         reason = f"{names} failed on your work merged with {branch}"

@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sf_mcp.settings.facts import QuickFacts, quick_facts
     from sf_mcp.settings.initial import render_initial
+    from sf_mcp.settings.landing import Check, Merge, ResolveRule, Setup
     from sf_mcp.settings.model import (
         Agents,
         Budget,
-        Check,
         Director,
         HandoffThresholds,
         Limits,
-        Merge,
         Orchestrator,
-        ResolveRule,
         Settings,
         Steward,
         Worker,
@@ -31,16 +29,14 @@ if TYPE_CHECKING:
 _HOME = {
     "facts": ("QuickFacts", "quick_facts"),
     "initial": ("render_initial",),
+    "landing": ("Check", "Merge", "ResolveRule", "Setup"),
     "model": (
         "Agents",
         "Budget",
-        "Check",
         "Director",
         "HandoffThresholds",
         "Limits",
-        "Merge",
         "Orchestrator",
-        "ResolveRule",
         "Settings",
         "Steward",
         "Worker",
@@ -64,6 +60,7 @@ __all__ = [
     "Row",
     "Settings",
     "SettingsFile",
+    "Setup",
     "Steward",
     "Worker",
     "load",

@@ -4,22 +4,14 @@ Keys are camelCase in the file and snake_case here. The README's table and the e
 printed from this model (see `reference`); `words` replaces a type's generated description there.
 """
 
-import re
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
+from pydantic import Field, field_validator
 
-from sf_mcp.core.identity import SESSION_VARIABLE
-from sf_mcp.core.path_patterns import pattern_problem
-from sf_mcp.core.text import branch_name_problem
-from sf_mcp.settings.facts import (
-    DEFAULT_MAX_CONCURRENT,
-    DEFAULT_TARGET_BRANCH,
-    vacuous_sentence,
-)
+from sf_mcp.settings.facts import DEFAULT_MAX_CONCURRENT, vacuous_sentence
+from sf_mcp.settings.landing import Check, Merge, Setup
+from sf_mcp.settings.section import CommandLine, Dollars, ModelName, Section, ToolRule, refusal
 
 WORKER_TOOLS = (
     "Bash",
@@ -33,98 +25,8 @@ WORKER_TOOLS = (
     "TodoWrite",
 )
 
-_RULE_NEEDS = {
-    "union": "`union` needs the paths of append-only files and nothing else",
-    "generated": "`generated` needs the paths of the files and the command that makes them",
-    "identical": "`identical` needs nothing: it is for all files",
-}
-
 _LAST_SAFE_FILL = 0.92
 """Claude Code gives up by itself at 185,000 to 196,000 tokens of a window of 200,000."""
-
-
-def _refusal(what: str, remedy: str, at: tuple[str | int, ...] = ()) -> PydanticCustomError:
-    """A refusal in words of its own; `at` leads from the validated value to the fault."""
-    # As context and not as the template: braces in `what` would be taken for fields.
-    return PydanticCustomError("refused", "{what}", {"what": what, "remedy": remedy, "at": at})
-
-
-def _patterns(value: tuple[str, ...]) -> tuple[str, ...]:
-    for index, pattern in enumerate(value):
-        if (problem := pattern_problem(pattern)) is not None:
-            raise _refusal(
-                f"can never be a path: {problem}",
-                "Write it as `git ls-files` does, such as `docs/changes/*.md`.",
-                at=(index,),
-            )
-    return value
-
-
-def _environment(value: dict[str, str]) -> dict[str, str]:
-    for name, text in value.items():
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            what = "cannot be the name of a variable"
-        elif SESSION_VARIABLE.match(name):
-            what = "is a variable of git's or of a session's own, which no check is given"
-        elif "\0" in text:
-            what = "holds a NUL, which no variable can"
-        else:
-            continue
-        raise _refusal(what, "Give it another name and value, or remove it.", at=(name,))
-    return value
-
-
-ModelName = Annotated[
-    str,
-    Field(
-        max_length=200,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@\[\]-]*$",
-        json_schema_extra={"words": "model name or alias"},
-    ),
-]
-CheckName = Annotated[
-    str,
-    Field(
-        pattern=r"^\w([\w .+-]{0,58}[\w+])?$",
-        json_schema_extra={
-            "words": "up to 60 letters, digits, spaces and . _ + - (it becomes a file name)"
-        },
-    ),
-]
-CommandLine = Annotated[
-    str,
-    Field(
-        pattern=r"^[^\x00]*[^\s\x00][^\x00]*$",
-        json_schema_extra={"words": "command line"},
-    ),
-]
-ToolRule = Annotated[
-    str,
-    # Not a leading dash: each becomes an argument of its own on Claude Code's command line.
-    Field(pattern=r"^[^\s\x00-\x1f-][^\x00-\x1f]*$", json_schema_extra={"words": "tool rule"}),
-]
-PathPattern = Annotated[
-    str,
-    Field(
-        pattern=r"^[^\x00]+$",
-        max_length=500,
-        json_schema_extra={"words": "path pattern"},
-    ),
-]
-Dollars = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class _Section(BaseModel):
-    # Strict: `"6"` is not 6 and `yes` is not text. Deferred: only `Settings` is validated itself,
-    # and it builds the schema of every section anyway.
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        validate_by_name=True,
-        alias_generator=to_camel,
-        defer_build=True,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +41,7 @@ class HandoffThresholds:
     """The launcher interrupts and the server writes the handoff."""
 
 
-class Orchestrator(_Section):
+class Orchestrator(Section):
     agent: Literal["claude-code"] = Field(
         default="claude-code", description="Program that runs the sessions."
     )
@@ -189,7 +91,7 @@ class Orchestrator(_Section):
     @classmethod
     def _refuse_sharing(cls, value: object) -> object:
         if value is False:
-            raise _refusal(
+            raise refusal(
                 "cannot be false: sessions that share one checkout overwrite each other's files, "
                 "and then no commit shows what a check has seen",
                 "Remove the key or set it to true.",
@@ -197,7 +99,7 @@ class Orchestrator(_Section):
         return value
 
 
-class _Agent(_Section):
+class _Agent(Section):
     provider: Literal["claude-code"] = Field(
         default="claude-code", description="Who runs the model."
     )
@@ -268,162 +170,13 @@ class Director(_Agent):
     )
 
 
-class Agents(_Section):
+class Agents(Section):
     worker: Worker = Field(default_factory=Worker)
     steward: Steward = Field(default_factory=Steward)
     director: Director = Field(default_factory=Director)
 
 
-class Check(_Section):
-    name: CheckName = Field(description="Name in verdicts and of its log file; unique.")
-    run: CommandLine = Field(description="Command, run at the root of the merged tree.")
-    timeout_seconds: int = Field(
-        default=900, ge=1, le=86400, description="It is killed after this and counts as failed."
-    )
-    paths: tuple[PathPattern, ...] = Field(
-        default=(),
-        description="Screening skips it when a change touches none of these; a landing never does.",
-    )
-    env: dict[str, str] = Field(
-        default={},
-        json_schema_extra={"words": "mapping of names to texts"},
-        description="Variables of its environment, on top of the server's own.",
-    )
-    junit: PathPattern | None = Field(
-        default=None,
-        json_schema_extra={"words": "path pattern or null"},
-        description="JUnit XML reports that it writes: a failure then names the tests that failed.",
-    )
-
-    @field_validator("paths")
-    @classmethod
-    def _can_be_met(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return _patterns(value)
-
-    @field_validator("junit")
-    @classmethod
-    def _is_within(cls, value: str | None) -> str | None:
-        if value is not None and (problem := pattern_problem(value)) is not None:
-            raise _refusal(
-                f"can never be a path: {problem}",
-                "Write the path from the root of the repository, such as build/junit.xml.",
-            )
-        return value
-
-    @field_validator("env")
-    @classmethod
-    def _can_be_set(cls, value: dict[str, str]) -> dict[str, str]:
-        return _environment(value)
-
-    @property
-    def identity(self) -> str:
-        """What is run, with all that its verdict hangs on; what was said of another holds not."""
-        extras = [f"{name}={text}" for name, text in sorted(self.env.items())]
-        extras += [f"junit: {self.junit}"] if self.junit else []
-        return f"{self.run}  # {', '.join(extras)}" if extras else self.run
-
-
-class Setup(_Section):
-    run: CommandLine | None = Field(
-        default=None,
-        json_schema_extra={"words": "command line or null"},
-        description="Command that makes a fresh worktree one that the checks can run in, such as "
-        "`npm ci`.",
-    )
-    lock_files: tuple[PathPattern, ...] = Field(
-        default=(),
-        description="It runs again in a check worktree when the content of one of these differs.",
-    )
-    timeout_seconds: int = Field(
-        default=900, ge=1, le=86400, description="It is killed after this and counts as failed."
-    )
-
-    @field_validator("lock_files")
-    @classmethod
-    def _can_be_met(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return _patterns(value)
-
-
-class ResolveRule(_Section):
-    """How conflicts in some files are resolved without anybody's judgement."""
-
-    rule: Literal["union", "generated", "identical"] = Field(
-        description="`union`: both sides only added lines, and all of them are kept; `generated`: "
-        "the file is made anew by a command; `identical`: both sides made the same change."
-    )
-    paths: tuple[PathPattern, ...] = Field(
-        default=(),
-        description="Files that it is for, from the root: `CHANGELOG.md`, `docs/changes/*.md`, "
-        "`**/package-lock.json`; for `identical` always all.",
-    )
-    run: CommandLine | None = Field(
-        default=None,
-        json_schema_extra={"words": "command line or null"},
-        description="For `generated`: command that makes the files, run at the root of the merged "
-        "tree.",
-    )
-    timeout_seconds: int = Field(
-        default=300, ge=1, le=86400, description="For `generated`: it is killed after this."
-    )
-
-    @field_validator("paths")
-    @classmethod
-    def _can_be_met(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return _patterns(value)
-
-
-class Merge(_Section):
-    target_branch: str = Field(
-        default=DEFAULT_TARGET_BRANCH,
-        json_schema_extra={"words": "branch name"},
-        description="Branch that finished work lands on.",
-    )
-    strategy: Literal["squash", "merge"] = Field(
-        default="squash",
-        description="One commit for each task, or a merge commit with its history.",
-    )
-    parallel_checks: int = Field(default=2, ge=1, le=16, description="Checks that run at once.")
-    push: bool = Field(default=False, description="Push each landing to `origin`.")
-    auto_resolve: tuple[ResolveRule, ...] = Field(
-        default=(),
-        description="Rules for straightforward conflicts, the first that applies; all other "
-        "conflicts are for somebody to resolve.",
-    )
-    requests: Literal["none", "github"] = Field(
-        default="none",
-        description="github: a pull request mirrors each merge request, through `gh` and `origin`.",
-    )
-
-    @field_validator("target_branch")
-    @classmethod
-    def _is_a_branch_name(cls, value: str) -> str:
-        if (problem := branch_name_problem(value)) is not None:
-            raise _refusal(
-                f"cannot be the name of a branch: {problem}",
-                "Write the branch's short name, such as main.",
-            )
-        return value
-
-    @field_validator("auto_resolve")
-    @classmethod
-    def _are_whole(cls, value: tuple[ResolveRule, ...]) -> tuple[ResolveRule, ...]:
-        for index, rule in enumerate(value):
-            needs_paths, needs_run = rule.rule != "identical", rule.rule == "generated"
-            for key, is_there, is_needed in (
-                ("paths", bool(rule.paths), needs_paths),
-                ("run", rule.run is not None, needs_run),
-            ):
-                if is_there != is_needed:
-                    what = "is missing: " if is_needed else "has no place here: "
-                    raise _refusal(
-                        f"{what}{_RULE_NEEDS[rule.rule]}",
-                        f"Add `{key}: …`." if is_needed else "Remove it.",
-                        at=(index, key),
-                    )
-        return value
-
-
-class Budget(_Section):
+class Budget(Section):
     task_usd: Dollars | None = Field(
         default=None,
         description="What one task may cost in US dollars; then it is handed off and set aside.",
@@ -434,13 +187,13 @@ class Budget(_Section):
     )
 
 
-class Limits(_Section):
+class Limits(Section):
     on_usage_limit: Literal["wait", "ask", "stop"] = Field(
         default="wait", description="At a usage limit: wait for its reset, ask the person, or stop."
     )
 
 
-class Settings(_Section):
+class Settings(Section):
     """The whole configuration; `Settings()` is that of an empty file."""
 
     orchestrator: Orchestrator = Field(default_factory=Orchestrator)
@@ -461,7 +214,7 @@ class Settings(_Section):
         for index, check in enumerate(value):
             first = seen.setdefault(check.name.casefold(), index)
             if first != index:
-                raise _refusal(
+                raise refusal(
                     f"repeats the name of checks[{first}] (`{value[first].name}`); "
                     "case does not tell names apart",
                     "Give each check a name of its own.",

@@ -71,6 +71,18 @@ def end_lost(db: sqlite3.Connection, running: Collection[int], at: datetime) -> 
             end(db, trial.number, Outcome.CANCELLED, at)
 
 
+def disown(db: sqlite3.Connection, requests: Sequence[str], tree: Oid | None) -> int:
+    """Take back that a set has passed as another tree than this; return of how many trials."""
+    found = [
+        trial.number
+        for trial in TRIALS.select(db, "outcome = 'passed' AND tree IS NOT ?", tree)
+        if trial.requests[-len(requests) :] == tuple(requests)
+    ]
+    for number in found:
+        db.execute("UPDATE trials SET outcome = 'cancelled' WHERE number = ?", (number,))
+    return len(found)
+
+
 def newest(db: sqlite3.Connection, most: int) -> list[TrialRecord]:
     """Return the newest trials, oldest first."""
     return TRIALS.select(db, "1 ORDER BY number DESC LIMIT ?", most)[::-1]

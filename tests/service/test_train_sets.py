@@ -127,3 +127,26 @@ def test_two_that_land_together_are_both_there(tmp_path: Path, strategy: str) ->
     project.run_train()
     assert (content(project, "a"), content(project, "b")) == ("a", "b")
     assert git(project.root, "rev-parse", "main") == project.target
+
+
+def test_a_set_that_passed_before_the_rules_changed_is_checked_as_it_would_land_now(
+    tmp_path: Path,
+) -> None:
+    """A rule that is added makes another tree of what had waited for the person's word."""
+    runs = tmp_path / "runs"
+    steward = {"autoMerge": False}
+    checks = {"c": counted(runs)}
+    project = a_project(tmp_path, config=config(checks, steward=steward))
+    request = one_request(project, {"a": "a"})
+    project.run_train()
+    passed = project.request(request.id).checked_tree
+    with project.services.workspace.write(SERVER) as tx:
+        # As if it had been merged by other rules then.
+        other = tree_at(project, project.target)
+        tx.db.execute("UPDATE trials SET tree = ?", (other,))
+        tx.db.execute("UPDATE verdicts SET tree = ?", (other,))
+    project.reopen()
+    project.services.requests.approve_merge(PERSON, request.id)
+    project.run_train()
+    assert landed(project) == [request.id]
+    assert runs_on(runs, passed) == 2
