@@ -242,7 +242,8 @@ class _Course:
         """Return how much there was of everything."""
         queries = {
             "tasks": "SELECT count(*) FROM tasks",
-            "landings": "SELECT count(*) FROM landings WHERE kind = 'merge' AND state = 'done'",
+            "landings": "SELECT count(*) FROM landing_requests JOIN landings ON number = landing"
+            " WHERE state = 'done'",
             "sessions": "SELECT count(*) FROM sessions",
         }
         return {name: self._count(query) for name, query in queries.items()}

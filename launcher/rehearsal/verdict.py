@@ -80,7 +80,8 @@ def look(world: World, keys_by_id: dict[str, str]) -> Ending:
             reasons=[str(row[0]) for row in db.execute("SELECT reason FROM repair_notes")],
             sessions=db.execute("SELECT count(*) FROM sessions").fetchone()[0],
             landings=db.execute(
-                "SELECT count(*) FROM landings WHERE kind = 'merge' AND state = 'done'"
+                "SELECT count(*) FROM landing_requests JOIN landings ON number = landing"
+                " WHERE state = 'done'"
             ).fetchone()[0],
         )
 
