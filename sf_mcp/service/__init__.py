@@ -275,7 +275,9 @@ class Services:
         """Checks that workers ask for."""
         from sf_mcp.service.check_runs import CheckRuns
 
-        return CheckRuns(self.workspace, self.worktrees.forge, self.target, self.checking)
+        return CheckRuns(
+            self.workspace, self.worktrees.forge, self.target, self.checking, self.resolving
+        )
 
     @cached_property
     def train(self) -> "TrainService":

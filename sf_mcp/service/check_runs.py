@@ -13,11 +13,12 @@ from sf_mcp.core.models import Oid, TaskId, Verdict
 from sf_mcp.core.verdicts import did_not_start
 from sf_mcp.git.checks import tail
 from sf_mcp.git.identity import SERVER as SERVER_IDENTITY
-from sf_mcp.git.merging import Conflicted, merge_trees
 from sf_mcp.git.repository import Repository
+from sf_mcp.git.resolving import Unresolved
 from sf_mcp.git.status import status
 from sf_mcp.service.checking import Checking
 from sf_mcp.service.claims import require_lease
+from sf_mcp.service.resolving import Resolving
 from sf_mcp.service.target import TargetService
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import tasks
@@ -63,12 +64,14 @@ class CheckRuns:
         forge: Repository,
         target: TargetService,
         checking: Checking,
+        resolving: Resolving,
     ) -> None:
         """Run in this project."""
         self._workspace = workspace
         self._forge = forge
         self._target = target
         self._checking = checking
+        self._resolving = resolving
         self._running: dict[TaskId, _Running] = {}
         self._lock = threading.Lock()
         # Waiting for checks takes threads of its own, so that nobody else waits for one.
@@ -96,9 +99,7 @@ class CheckRuns:
             raise run.error
         if self.cancel.is_set():
             # What ran was ended with the server, and what is known may not be all.
-            return CheckRun(
-                status="running", next_step="The server is stopping. Call run_checks again later."
-            )
+            return _stopping()
         return _report(run.known)
 
     def _start(self, caller: Caller) -> "CheckRun | _Running":
@@ -122,8 +123,11 @@ class CheckRuns:
                 remedy="Commit, then call run_checks again.",
             )
         target = self._target.head()
-        merged = merge_trees(self._forge, target, commit)
-        if isinstance(merged, Conflicted):
+        # By the person's rules too, as the train merges it.
+        merged = self._resolving.merge(ours=target, theirs=commit, cancel=self.cancel)
+        if merged is None:
+            return _stopping()
+        if isinstance(merged, Unresolved):
             return CheckRun(
                 status="conflict",
                 next_step=f"Your work conflicts with {self._target.branch} in "
@@ -171,6 +175,12 @@ def _shown(verdict: Verdict) -> str:
         return ""
     tests = "".join(f"failing: {name}\n" for name in verdict.failing[:MOST_NAMES])
     return tests + tail(Path(verdict.log_path), TAIL_LINES)
+
+
+def _stopping() -> CheckRun:
+    return CheckRun(
+        status="running", next_step="The server is stopping. Call run_checks again later."
+    )
 
 
 def _report(verdicts: dict[str, Verdict]) -> CheckRun:

@@ -13,6 +13,7 @@ from tests.builders import Project, Worker, a_project, a_task, a_worker, write
 from tests.service.builders_landing import (
     BOUND_SECONDS,
     config,
+    content,
     counted,
     merged_tree,
     one_request,
@@ -116,6 +117,28 @@ async def test_a_conflict_with_the_target_is_told_with_its_paths_and_the_way_out
     assert (done.status, done.lines) == ("conflict", [])
     assert "src/app.py" in done.next_step
     assert "git fetch origin && git merge origin/main" in done.next_step
+
+
+async def test_a_conflict_that_a_rule_resolves_is_none_and_the_train_takes_the_verdict_over(
+    tmp_path: Path,
+) -> None:
+    runs = tmp_path / "runs"
+    rules = {"autoResolve": [{"rule": "union", "paths": ["CHANGELOG.md"]}]}
+    project = a_project(
+        tmp_path,
+        files={"CHANGELOG.md": "# Changes\n", "src/app.py": "1\n"},
+        config=config({"tests": counted(runs)}, merge=rules),
+    )
+    worker = a_worker_with(project, {"CHANGELOG.md": "# Changes\n- mine\n"})
+    one_request(project, {"CHANGELOG.md": "# Changes\n- theirs\n"})
+    project.run_train()
+    done = await run_checks(worker)
+    assert done.status == "passed"
+    worker.request_merge()
+    worker.end()
+    project.run_train()
+    assert content(project, "CHANGELOG.md") == "# Changes\n- theirs\n- mine"
+    assert runs_on(runs, tree_at(project, project.target)) == 1
 
 
 @pytest.mark.parametrize("dirt", ["changed", "untracked"])
