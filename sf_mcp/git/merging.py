@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sf_mcp.core.models import Oid
-from sf_mcp.git.command import GitFailed, readable
+from sf_mcp.git.command import GitFailed, Result, readable
 from sf_mcp.git.identity import Identity
 from sf_mcp.git.repository import Repository
 
@@ -35,17 +35,15 @@ class Candidate:
     tree: Oid
 
 
-def merge_trees(repository: Repository, ours: Oid, theirs: Oid) -> Merged | Conflicted:
-    """Merge two commits by git's own rules and return the tree, or where they conflict.
+def merge_tree(repository: Repository, option: str, ours: Oid, theirs: Oid) -> Result:
+    """Run `git merge-tree` on two commits and return what it says, NUL-ended.
 
     Raises:
         GitFailed: one of them does not exist, or their histories are unrelated.
     """
     # Exit code 0 is clean and 1 is conflicted; anything else is a failure, not an answer. Git
     # (2.39) exits with 1 for a commit that is not there too, but then it prints no tree.
-    done = repository.run(
-        "merge-tree", "--write-tree", "-z", "--name-only", ours, theirs, accept=(0, 1)
-    )
+    done = repository.run("merge-tree", "--write-tree", "-z", option, ours, theirs, accept=(0, 1))
     if not done.stdout:
         raise GitFailed(
             f"{ours} and {theirs} cannot be merged: {done.stderr}.",
@@ -53,6 +51,16 @@ def merge_trees(repository: Repository, ours: Oid, theirs: Oid) -> Merged | Conf
             exit_code=done.exit_code,
             stderr=done.stderr,
         )
+    return done
+
+
+def merge_trees(repository: Repository, ours: Oid, theirs: Oid) -> Merged | Conflicted:
+    """Merge two commits by git's own rules and return the tree, or where they conflict.
+
+    Raises:
+        GitFailed: one of them does not exist, or their histories are unrelated.
+    """
+    done = merge_tree(repository, "--name-only", ours, theirs)
     tree, *rest = words_of(done.stdout)
     if done.exit_code == 0:
         return Merged(tree=Oid(tree))

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sf_mcp.core.models import Oid
-from sf_mcp.git.command import GitFailed, readable
+from sf_mcp.git.command import readable
+from sf_mcp.git.merging import merge_tree
 from sf_mcp.git.repository import NO_OBJECT, Repository
 
 BASE, OURS, THEIRS = 1, 2, 3
@@ -73,16 +74,7 @@ def merge_staged(repository: Repository, ours: Oid, theirs: Oid) -> StagedMerge:
         GitFailed: one of them does not exist, or their histories are unrelated.
     """
     # Told of every path that is merged, of clean ones too.
-    done = repository.run(
-        "merge-tree", "--write-tree", "-z", "--messages", ours, theirs, accept=(0, 1)
-    )
-    if not done.stdout:
-        raise GitFailed(
-            f"{ours} and {theirs} cannot be merged: {done.stderr}.",
-            remedy="Name two commits that the forge has.",
-            exit_code=done.exit_code,
-            stderr=done.stderr,
-        )
+    done = merge_tree(repository, "--messages", ours, theirs)
     tree, *words = done.stdout.split(b"\0")[:-1]
     stages: dict[bytes, dict[int, Entry]] = {}
     while words and words[0]:
