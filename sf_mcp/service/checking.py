@@ -64,12 +64,17 @@ class Checking:
         settings = self._workspace.settings
         return settings.checks if settings.agents.steward.run_checks else ()
 
+    def identity(self, check: Check) -> str:
+        """Return what a check's verdict hangs on: its command, and what sets the worktree up."""
+        setup = self._workspace.settings.setup.run
+        return f"{check.identity}  # after: {setup}" if setup else check.identity
+
     def known(self, tree: Oid) -> dict[str, Verdict]:
         """Return the newest verdict of each present check on the tree."""
         found: dict[str, Verdict] = {}
         with self._workspace.read() as tx:
             for check in self.checks():
-                verdict = landings.newest_verdict(tx.db, tree, check.name, check.identity)
+                verdict = landings.newest_verdict(tx.db, tree, check.name, self.identity(check))
                 # One that ran out of the time that it had then may pass in that of now.
                 if verdict is not None and not _had_another_time(verdict, check):
                     found[check.name] = verdict
@@ -79,7 +84,7 @@ class Checking:
         """Return how often each present check has failed on the tree; those that never did: 0."""
         with self._workspace.read() as tx:
             return {
-                check.name: landings.count_failures(tx.db, tree, check.name, check.identity)
+                check.name: landings.count_failures(tx.db, tree, check.name, self.identity(check))
                 for check in self.checks()
             }
 
@@ -166,7 +171,7 @@ class Checking:
                 flight.verdict = self._store(tree, commands[outcome.check.name], outcome)
                 self._end(tree, outcome.check.name, flight)
 
-        commands = {check.name: check.identity for check in checks}
+        commands = {check.name: self.identity(check) for check in checks}
         # What another run has left, such as a damaged cache, must not be what condemns: a failure
         # is repeated in a worktree as clean as a fresh checkout.
         is_repeat = any(self.times_failed(tree).get(check.name) for check in checks)

@@ -110,7 +110,9 @@ class TrainFacts:
         if record.outcome is Outcome.PASSED and record.is_full and record.tree is not None:
             return self.is_verified(record.tree, stand)
         if record.outcome is Outcome.FAILED:
-            commands = {(check.name, check.identity) for check in self._checking.checks()}
+            commands = {
+                (check.name, self._checking.identity(check)) for check in self._checking.checks()
+            }
             return any((one["check"], one["command"]) in commands for one in record.condemned)
         return True
 

@@ -20,6 +20,7 @@ from sf_mcp.core.verdicts import Judgement, condemning, did_not_start, is_not_se
 from sf_mcp.service.candidates import Chain
 from sf_mcp.service.check_notes import note_preexisting
 from sf_mcp.service.checking import Checking
+from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import landings, merge_requests, trials
 
@@ -133,16 +134,7 @@ class Trials:
         again: bool,
     ) -> None:
         with self._workspace.write(SERVER) as tx:
-            number = trials.begin(
-                tx.db,
-                base=stand.base,
-                requests=[one.id for one in requests],
-                commits=[one.commit for one in requests],
-                commit=commit,
-                tree=tree,
-                is_full=is_full,
-                at=tx.now,
-            )
+            number = _record(tx, requests, stand, commit, tree, is_full=is_full)
 
         def work(cancel: threading.Event) -> None:
             judged = self._judge(commit, tree, names, stand, cancel, again=again)
@@ -157,16 +149,7 @@ class Trials:
     def record_conflict(self, requests: Sequence[MergeRequest], stand: Stand) -> None:
         """Record that a set cannot be merged, so that it is not planned again."""
         with self._workspace.write(SERVER) as tx:
-            number = trials.begin(
-                tx.db,
-                base=stand.base,
-                requests=[one.id for one in requests],
-                commits=[one.commit for one in requests],
-                commit=None,
-                tree=None,
-                is_full=True,
-                at=tx.now,
-            )
+            number = _record(tx, requests, stand, None, None, is_full=True)
             trials.end(tx.db, number, Outcome.CONFLICTED, tx.now)
 
     def look_at_target(self, stand: Stand) -> None:
@@ -199,6 +182,9 @@ class Trials:
                     work(job.cancel)
                 except (StoneforgeError, OSError) as error:
                     logger.warning("Trial %s could not be carried out: %s", number, error)
+                    failed(error)
+                except Exception as error:  # the thread's root: else it would begin anew at once
+                    logger.exception("trial %s failed", number)
                     failed(error)
             except StoneforgeError as error:
                 # Its row stays `running` and is ended with the next look: nothing waits for it.
@@ -341,3 +327,24 @@ class Trials:
                     tx.event("checks_passed", request.id, tree=tree)
             names = [one.id for one in requests]
             tx.event("trial_ended", names[0], requests=names, outcome=outcome.value, tree=tree)
+
+
+def _record(
+    tx: Transaction,
+    requests: Sequence[MergeRequest],
+    stand: Stand,
+    commit: Oid | None,
+    tree: Oid | None,
+    *,
+    is_full: bool,
+) -> int:
+    return trials.begin(
+        tx.db,
+        base=stand.base,
+        requests=[one.id for one in requests],
+        commits=[one.commit for one in requests],
+        commit=commit,
+        tree=tree,
+        is_full=is_full,
+        at=tx.now,
+    )

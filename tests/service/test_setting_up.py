@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from sf_mcp.core.identity import PERSON
 from sf_mcp.core.models import MergeRequest
 from sf_mcp.core.states import MergeState
 from tests.builders import Project, a_commit, a_project, a_task
@@ -119,3 +120,16 @@ def test_work_with_the_old_lock_file_is_not_condemned_by_a_set_up_that_fails_now
         mark.unlink()
     request = requested(project, {"new": "n\n"})
     assert is_open(project, request)
+
+
+def test_a_target_that_failed_after_another_set_up_absolves_nobody(tmp_path: Path) -> None:
+    checks = {"tests": "test -e installed && ! test -e bad"}
+    project = a_set_up_project(tmp_path, "touch other", checks)
+    a_commit(project.root, {"theirs": "t\n"})
+    project.run_train()
+    assert project.services.fleet.fleet_status(PERSON).target.is_green is False
+    project.layout.config.write_text(set_up("cp app.lock installed", checks))
+    project.reopen()
+    request = requested(project, {"bad": "b\n"})
+    assert landed(project) == []
+    assert project.request(request.id).state is MergeState.SENT_BACK

@@ -150,3 +150,23 @@ def test_a_set_that_passed_before_the_rules_changed_is_checked_as_it_would_land_
     project.run_train()
     assert landed(project) == [request.id]
     assert runs_on(runs, passed) == 2
+
+
+def test_a_trial_that_meets_something_unforeseen_rests_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a defect of ours would: it must neither begin anew at once nor be waited for for ever."""
+    project = a_project(tmp_path, config=config({"tests": "true"}))
+
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("something unforeseen")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(project.services.checking, "run", fails)
+        request = one_request(project, {"a": "a"})
+        project.run_train()
+        assert project.request(request.id).held == "something unforeseen"
+        assert [one.outcome for one in trials_of(project)] == [Outcome.NOT_STARTED]
+    project.clock.advance(minutes=2)
+    project.run_train()
+    assert landed(project) == [request.id]
