@@ -1,6 +1,9 @@
 """Makes `.venv` with everything that the tests and the rehearsal need; says what it does.
 
 Standard library only: it runs before anything is installed. Prints the environment's Python last.
+
+    python .ci/prepare.py          for the rehearsal
+    python .ci/prepare.py --tests  with the terminal and the browser that the tests drive
 """
 
 import os
@@ -21,7 +24,7 @@ def main() -> None:
     """Prepare, or say in one line what is missing."""
     if sys.version_info < MINIMUM_PYTHON:
         sys.exit(f"Python {'.'.join(map(str, MINIMUM_PYTHON))} or newer is needed.")
-    need_git()
+    need_programs(PROGRAMS if "--tests" in sys.argv[1:] else {"git": ("git",)})
     wanted = "\n".join(
         path.read_text() for path in (ROOT / "pyproject.toml", ROOT / ".ci" / "constraints.txt")
     )
@@ -43,14 +46,22 @@ def main() -> None:
     print(PYTHON)
 
 
-def need_git() -> None:
-    """Install git where that can be done; otherwise say in one line what to do."""
-    if shutil.which("git") is None and shutil.which("apt-get") and os.geteuid() == 0:
-        say("installing git")
-        subprocess.run(["apt-get", "update", "-qq"], check=True, stdout=sys.stderr)
-        subprocess.run(["apt-get", "install", "-y", "-qq", "git"], check=True, stdout=sys.stderr)
-    if shutil.which("git") is None:
-        sys.exit("git is needed: install it with your system's package manager.")
+PROGRAMS = {"git": ("git",), "tmux": ("tmux",), "chromium": ("chromium", "chromium-browser")}
+"""Debian's package -> the names under which the program is found."""
+
+
+def need_programs(programs: dict[str, tuple[str, ...]]) -> None:
+    """Install what is missing where that can be done; otherwise say in one line what to do."""
+    missing = [one for one, names in programs.items() if not any(map(shutil.which, names))]
+    if missing and shutil.which("apt-get") and os.geteuid() == 0:
+        say(f"installing {', '.join(missing)}")
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        for command in (["update", "-qq"], ["install", "-y", "-qq", *missing]):
+            subprocess.run(["apt-get", *command], check=True, stdout=sys.stderr, env=environment)
+    elif missing:
+        sys.exit(
+            f"Install {', '.join(missing)} with your system's package manager, then try again."
+        )
     words = subprocess.run(
         ["git", "--version"], check=True, capture_output=True, text=True
     ).stdout.split()

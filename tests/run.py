@@ -23,7 +23,9 @@ CHECKS = (
 def main() -> int:
     """Return 0 when everything passed."""
     prepared = subprocess.run(
-        [sys.executable, str(ROOT / ".ci" / "prepare.py")], stdout=subprocess.PIPE, text=True
+        [sys.executable, str(ROOT / ".ci" / "prepare.py"), "--tests"],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     if prepared.returncode != 0:
         return prepared.returncode

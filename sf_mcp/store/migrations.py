@@ -8,7 +8,7 @@ import sqlite3
 from sqlite_utils import Database as SqliteUtils
 from sqlite_utils.migrations import Migrations
 
-from sf_mcp.store.schema import RECOVERY, SCHEMA_VERSION, TABLES, TRAIN
+from sf_mcp.store.schema import RECOVERY, SCHEMA_VERSION, SEAT, TABLES, TRAIN
 
 MIGRATIONS = Migrations("stoneforge")
 
@@ -31,6 +31,13 @@ def add_recovery(db: SqliteUtils) -> None:
 def add_train(db: SqliteUtils) -> None:
     """Let several merge requests land at once, and add what the train plans from."""
     for statement in _statements(TRAIN):
+        db.conn.execute(statement)
+
+
+@MIGRATIONS(name="0004_seat")
+def add_seat(db: SqliteUtils) -> None:
+    """Add what the person and the director's seat are remembered by."""
+    for statement in _statements(SEAT):
         db.conn.execute(statement)
 
 

@@ -113,6 +113,7 @@ def test_opening_again_finds_everything_and_migrates_nothing(tmp_path: Path) -> 
             "0001_tables",
             "0002_recovery",
             "0003_train",
+            "0004_seat",
         ]
         assert db.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION
 
