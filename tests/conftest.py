@@ -1,6 +1,24 @@
-"""What a run says at its end, beside what failed."""
+"""What every test stands under, and what a run says at its end beside what failed."""
+
+import sqlite3
+from typing import Any
 
 import pytest
+
+from sf_mcp.core.events import EVENTS
+from sf_mcp.store import events
+
+
+@pytest.fixture(autouse=True)
+def _events_are_registered(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction]
+    """Refuse an event of a kind that `sf_mcp.core.events` does not list."""
+    append = events.append
+
+    def checked(db: sqlite3.Connection, at: Any, kind: str, *rest: Any) -> None:
+        assert kind in EVENTS, f"describe {kind} in sf_mcp/core/events.py"
+        append(db, at, kind, *rest)
+
+    monkeypatch.setattr(events, "append", checked)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -59,6 +59,14 @@ def tools() -> str:
     return "\n".join(lines)
 
 
+def events() -> str:
+    """Return every kind of event as a table."""
+    from sf_mcp.core.events import EVENTS
+
+    lines = ["| event | what it says |", "|---|---|"]
+    return "\n".join(lines + [f"| `{kind}` | {_cell(text)} |" for kind, text in EVENTS.items()])
+
+
 def commands() -> str:
     """Return every command of `sf` and `sf-launch` as a table."""
     import typer.main
@@ -90,6 +98,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "settings": settings,
     "tools": tools,
     "commands": commands,
+    "events": events,
 }
 
 
