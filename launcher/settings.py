@@ -1,6 +1,7 @@
 """What the launcher needs of the project and the machine: the root, and the Claude Code binary."""
 
 import importlib.util
+import json
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -18,6 +19,9 @@ ROOT_VARIABLE = "SF_ROOT"
 VERSION_TIMEOUT_SECONDS = 60.0
 """The binary is hundreds of megabytes: the first start from a cold disk takes a while."""
 
+LOGIN_SECONDS = 20.0
+"""It answers in a fifth of a second."""
+
 INSTALL_REMEDY = (
     'Run `pip install "stoneforge-mcp[claude]"` or `npm install -g @anthropic-ai/claude-code`, or '
     "set orchestrator.claudePath to where it is."
@@ -28,6 +32,16 @@ class ClientUnusable(StoneforgeError):
     """Claude Code is missing, does not run, or is too old."""
 
     code = "client_unusable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """What Claude Code says of its login."""
+
+    is_logged_in: bool | None = None
+    """None when it did not say."""
+    words: str
+    """How, or why it did not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +133,8 @@ def require_claude(configured: str | None, environ: Mapping[str, str]) -> Claude
         )
     if version < MINIMUM_CLIENT_VERSION:
         raise ClientUnusable(
-            f"Claude Code at {path} is {_dotted(version)}; at least "
-            f"{_dotted(MINIMUM_CLIENT_VERSION)} is needed.",
+            f"Claude Code at {path} is {dotted(version)}; at least "
+            f"{dotted(MINIMUM_CLIENT_VERSION)} is needed.",
             remedy="Run `claude update`. " + INSTALL_REMEDY,
         )
     return ClaudeCode(path=path, version=version)
@@ -135,5 +149,39 @@ def _bundled() -> str | None:
     return str(binary) if binary.is_file() else None
 
 
-def _dotted(version: tuple[int, int, int]) -> str:
+def dotted(version: tuple[int, int, int]) -> str:
+    """Return the version as people write it."""
     return ".".join(str(part) for part in version)
+
+
+def login_of(
+    client: ClaudeCode, environ: Mapping[str, str], *, timeout_seconds: float = LOGIN_SECONDS
+) -> Login:
+    """Return what Claude Code itself says of its login; it asks no model, and nothing else.
+
+    `claude auth status` answers from the environment and its own files alone, with exit code 1 when
+    it is not logged in [2.1.330].
+    """
+    try:
+        done = subprocess.run(
+            [client.path, "auth", "status", "--json"],
+            env=clean_environment(environ)
+            | {"DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_seconds,
+            check=False,
+        )
+        answer = json.loads(done.stdout)
+        is_logged_in = bool(answer["loggedIn"])
+        method, provider = str(answer["authMethod"]), str(answer.get("apiProvider", ""))
+    except subprocess.TimeoutExpired:
+        return Login(words=f"`claude auth status` did not answer within {timeout_seconds:g} s")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Login(words="`claude auth status` gave no answer that is understood")
+    words = f"{method}, {provider}" if provider else method
+    if expires := answer.get("loginExpiresAt"):
+        words += f", until {str(expires)[:40]}"
+    return Login(is_logged_in=is_logged_in, words=words)

@@ -95,6 +95,21 @@ def director(
 
 
 @app.command()
+def client(
+    *,
+    claude: Annotated[str | None, typer.Option(help="As orchestrator.claudePath says it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say which Claude Code the fleet would run and whether it is logged in; asks no model.
+
+    Example: sf-launch client --json
+    """
+    from launcher.cli.client import show_client
+
+    show_client(claude, as_json=as_json)
+
+
+@app.command()
 def rehearse(
     story: Annotated[
         Path | None, typer.Argument(help="A story; else the shipped sprint-14.")

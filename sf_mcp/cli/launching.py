@@ -33,11 +33,15 @@ FINAL = frozenset({ExitCode.DONE, ExitCode.USAGE, ExitCode.UNUSABLE})
 
 def launcher_command() -> list[str]:
     """Return the command that runs the launcher of this very installation, to end with us."""
+    # By name: a launcher that asks who its parent is may do so when we are dead already.
+    return [*launcher_program(), "--attached", f"--parent={os.getpid()}"]
+
+
+def launcher_program() -> list[str]:
+    """Return how to run `sf-launch` of this very installation."""
     beside = Path(sys.executable).with_name("sf-launch")
     found = str(beside) if beside.is_file() else shutil.which("sf-launch")
-    command = [found] if found else [sys.executable, "-m", "launcher"]
-    # By name: a launcher that asks who its parent is may do so when we are dead already.
-    return [*command, "--attached", f"--parent={os.getpid()}"]
+    return [found] if found else [sys.executable, "-m", "launcher"]
 
 
 class Fleet:

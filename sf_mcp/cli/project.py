@@ -46,27 +46,45 @@ def anywhere() -> Project:
         InvalidInput: `SF_ROOT` names no folder, or the working directory has been removed.
     """
     is_session = bool(os.environ.get(TOKEN_VARIABLE))
-    try:
-        here = Path.cwd()
-    except FileNotFoundError as error:
-        raise InvalidInput(
-            "The working directory no longer exists.", remedy="Go to the project's folder."
-        ) from error
+    here = _here()
     inside = fleet_worktree_of(here)
     if inside is not None and not is_session:
         raise NotAllowed(
             f"This is a fleet worktree ({here}), and no session's token is in the environment.",
             remedy=f"Run `sf` in {inside}.",
         )
-    root = root_of(here) if inside is None else inside
-    if named := os.environ.get(ROOT_VARIABLE):
-        root = Path(named).resolve()
-        if not root.is_dir():
-            raise InvalidInput(
-                f"{ROOT_VARIABLE} is {named!r}, which is no folder.",
-                remedy=f"Unset {ROOT_VARIABLE}, or set it to the project's folder.",
-            )
-    return Project(layout=Layout(root), is_session=is_session)
+    return Project(layout=Layout(_named() or inside or root_of(here)), is_session=is_session)
+
+
+def looked_at() -> Layout:
+    """Return the paths of the project to look at, also for one who sits in a fleet worktree.
+
+    Raises:
+        InvalidInput: `SF_ROOT` names no folder, or the working directory has been removed.
+    """
+    here = _here()
+    return Layout(_named() or fleet_worktree_of(here) or root_of(here))
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise InvalidInput(
+            "The working directory no longer exists.", remedy="Go to the project's folder."
+        ) from error
+
+
+def _named() -> Path | None:
+    if not (named := os.environ.get(ROOT_VARIABLE)):
+        return None
+    root = Path(named).resolve()
+    if not root.is_dir():
+        raise InvalidInput(
+            f"{ROOT_VARIABLE} is {named!r}, which is no folder.",
+            remedy=f"Unset {ROOT_VARIABLE}, or set it to the project's folder.",
+        )
+    return root
 
 
 def as_person(what: str) -> Layout:

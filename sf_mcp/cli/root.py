@@ -25,6 +25,7 @@ GROUPS: Mapping[str, str] = {
 
 SINGLE: Mapping[str, str] = {
     "init": "init",
+    "doctor": "doctor",
     "serve": "serve",
     "status": "fleet",
     "why": "fleet",

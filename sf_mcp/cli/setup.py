@@ -9,7 +9,7 @@ from sf_mcp.cli.lock import server_lock
 from sf_mcp.clock import utc_now
 from sf_mcp.core.errors import GitRefused, InvalidInput
 from sf_mcp.core.identity import PERSON
-from sf_mcp.core.layout import STATE_FOLDER, Layout
+from sf_mcp.core.layout import GITIGNORE, STATE_FOLDER, Layout
 from sf_mcp.core.proposals import (
     ProposedCheck,
     files_to_read,
@@ -25,13 +25,6 @@ from sf_mcp.service import Services
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.settings import load, render_initial
 from sf_mcp.settings.facts import vacuous_sentence
-
-GITIGNORE = """\
-# The state of Stoneforge is this machine's own; the configuration may be everybody's.
-/*
-!/config.yaml
-!/prompts/
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

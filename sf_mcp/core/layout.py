@@ -5,6 +5,14 @@ from pathlib import Path
 
 STATE_FOLDER = ".stoneforge"
 
+GITIGNORE = """\
+# The state of Stoneforge is this machine's own; the configuration may be everybody's.
+/*
+!/config.yaml
+!/prompts/
+"""
+"""What `.stoneforge/.gitignore` says."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:

@@ -49,6 +49,19 @@ def clear_stale_locks(
 
     `worktrees` are the places outside `git_dir` from which git is run on it.
     """
+    removed: list[Path] = []
+    for lock in stale_locks(git_dir, worktrees, older_than_seconds=older_than_seconds):
+        # Gone meanwhile: its git has ended well after all.
+        with contextlib.suppress(FileNotFoundError):
+            lock.unlink()
+            removed.append(lock)
+    return tuple(removed)
+
+
+def stale_locks(
+    git_dir: Path, worktrees: Sequence[Path] = (), *, older_than_seconds: float = FRESH_SECONDS
+) -> tuple[Path, ...]:
+    """Return the lock files of `git_dir` that no living git can own."""
     locks = [lock for spot in SPOTS for lock in git_dir.glob(spot)]
     if not locks:
         return ()
@@ -57,14 +70,12 @@ def clear_stale_locks(
     if busy is True:
         return ()
     limit = older_than_seconds if busy is False else max(older_than_seconds, BLIND_SECONDS)
-    removed: list[Path] = []
+    stale: list[Path] = []
     for lock in locks:
-        # Gone meanwhile: its git has ended well after all.
         with contextlib.suppress(FileNotFoundError):
             if time.time() - lock.stat().st_mtime >= limit:
-                lock.unlink()
-                removed.append(lock)
-    return tuple(removed)
+                stale.append(lock)
+    return tuple(stale)
 
 
 def drop_half_added(git_dir: Path, worktrees: Path) -> tuple[Path, ...]:
@@ -72,16 +83,23 @@ def drop_half_added(git_dir: Path, worktrees: Path) -> tuple[Path, ...]:
 
     Nothing is in them yet but that HEAD. The folder in `worktrees` stays as it is.
     """
-    dropped: list[Path] = []
+    dropped = half_added(git_dir, worktrees)
+    for admin in dropped:
+        shutil.rmtree(admin)
+    return dropped
+
+
+def half_added(git_dir: Path, worktrees: Path) -> tuple[Path, ...]:
+    """Return the git directories of worktrees that a killed git has begun to add."""
+    found: list[Path] = []
     for admin in git_dir.glob("worktrees/*"):
         if not _is_half_added(admin):
             continue
         places = [os.path.realpath(place) for place in (admin, worktrees / admin.name)]
         # Again after the look: its git may have come to its end meanwhile.
         if git_is_at_work(places) is False and _is_half_added(admin):
-            shutil.rmtree(admin)
-            dropped.append(admin)
-    return tuple(dropped)
+            found.append(admin)
+    return tuple(found)
 
 
 def _is_half_added(admin: Path) -> bool:

@@ -77,7 +77,7 @@ class Database:
                 cached_statements=CACHED_STATEMENTS,
             )
         except sqlite3.Error as error:
-            raise _explained(error, self.path) from error
+            raise explained(error, self.path) from error
         try:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode = WAL")
@@ -87,7 +87,7 @@ class Database:
         except BaseException as error:
             connection.close()
             if isinstance(error, sqlite3.Error):
-                raise _explained(error, self.path) from error
+                raise explained(error, self.path) from error
             raise
         self._file = file_id(self.path)
         self._beside = ids_beside(self.path)
@@ -247,7 +247,7 @@ class Database:
                     self._peeker.row_factory = sqlite3.Row
                 yield self._peeker
             except REFUSALS as error:
-                raise _explained(error, self.path) from error
+                raise explained(error, self.path) from error
 
     def close(self) -> None:
         """Close the file; the write-ahead log is folded into it."""
@@ -256,7 +256,7 @@ class Database:
 
     def _failed(self, error: Exception) -> StoneforgeError:
         """Return the refusal; a damaged file is closed, so that nothing more is written to it."""
-        refusal = _explained(error, self.path)
+        refusal = explained(error, self.path)
         if _tells_damage(error):
             self._close()
             set_aside(self.path, self._beside)
@@ -281,7 +281,7 @@ def require_sound(connection: sqlite3.Connection, path: Path) -> None:
     try:
         found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     except sqlite3.Error as error:
-        raise _explained(error, path) from error
+        raise explained(error, path) from error
     if found != "ok":
         raise damaged(path, " ".join(found.split()))
 
@@ -297,7 +297,8 @@ def _tells_damage(error: Exception) -> bool:
     return "malformed" in str(error) or "not a database" in str(error)
 
 
-def _explained(error: Exception, path: Path) -> StoneforgeError:
+def explained(error: Exception, path: Path) -> StoneforgeError:
+    """Return what SQLite raised as a refusal that says what to do."""
     text = str(error)
     if not isinstance(error, sqlite3.Error):
         return InvalidInput(

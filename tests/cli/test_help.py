@@ -12,7 +12,7 @@ from sf_mcp.core.exits import ExitCode
 from tests.cli.builders_project import Person
 
 COMMANDS = {
-    "init", "serve", "status", "why", "log", "cost", "pause", "resume", "token",
+    "init", "doctor", "serve", "status", "why", "log", "cost", "pause", "resume", "token",
     "plan create", "plan list", "plan show", "plan activate", "plan complete", "plan cancel",
     "task create", "task list", "task show", "task ready", "task update", "task cancel",
     "task retry",
