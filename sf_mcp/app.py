@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 import uvicorn
 from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sf_mcp.core.errors import StoneforgeError
@@ -23,7 +24,11 @@ from sf_mcp.tools.boundary import Boundary
 from sf_mcp.tools.endpoints import Endpoint
 from sf_mcp.tools.servers import make_server
 from sf_mcp.web.api import Api
+from sf_mcp.web.entry import Entry
 from sf_mcp.web.gate import Gate
+from sf_mcp.web.headers import StrictHeaders
+from sf_mcp.web.pages import Pages
+from sf_mcp.web.stream import Streams
 
 logger = logging.getLogger(__name__)
 
@@ -32,21 +37,54 @@ STOP_SECONDS = 3
 """How long open requests (long polls) may take to end at a stop."""
 
 
-def make_app(services: Services, port: int, *, with_loops: bool = True) -> ASGIApp:
-    """Return the whole server as an ASGI application for this port of loopback."""
-    boundary = Boundary(services)
-    endpoints = {
-        f"/{role.value}/mcp": Endpoint(role, make_server(role, boundary), services) for role in Role
-    }
+class App:
+    """The whole server as an ASGI application for one port of loopback."""
+
+    def __init__(self, services: Services, port: int, *, with_loops: bool = True) -> None:
+        """Put everything together that answers there."""
+        self._services = services
+        self._with_loops = with_loops
+        boundary = Boundary(services)
+        self._endpoints = {
+            f"/{role.value}/mcp": Endpoint(role, make_server(role, boundary), services)
+            for role in Role
+        }
+        self._streams = Streams(services)
+        entry = Entry(services, port)
+        self._rest = Starlette(
+            routes=[*Api(services, entry, self._streams).routes(), *Pages(entry).routes()],
+            lifespan=self._lifespan,
+        )
+        self._guarded = StrictHeaders(Gate(self._route, port=port))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, behind the gate."""
+        await self._guarded(scope, receive, send)
+
+    @property
+    def paths(self) -> list[tuple[str, frozenset[str]]]:
+        """Every path that is answered, as a pattern, with its methods; none: all of them."""
+        mounted = [(path, frozenset[str]()) for path in self._endpoints]
+        return [*mounted, *map(_path_of, self._rest.routes)]
+
+    def end_streams(self) -> None:
+        """End what would never end by itself, since the server stops."""
+        self._streams.end()
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # A tool call goes straight to its endpoint, past the list of all other routes.
+        await self._endpoints.get(scope.get("path", ""), self._rest)(scope, receive, send)
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+    async def _lifespan(self, _: Starlette) -> AsyncGenerator[None]:
+        services = self._services
         services.notices.attach()
         async with contextlib.AsyncExitStack() as stack:
-            for endpoint in endpoints.values():
+            for endpoint in self._endpoints.values():
                 await stack.enter_async_context(endpoint.sessions.run())
             group = await stack.enter_async_context(anyio.create_task_group())
-            if with_loops:
+            group.start_soon(self._streams.feed.run)
+            if self._with_loops:
                 group.start_soon(run_loops, services)
             yield
             services.train.stop()
@@ -54,13 +92,16 @@ def make_app(services: Services, port: int, *, with_loops: bool = True) -> ASGIA
             services.pull_requests.cancel.set()
             group.cancel_scope.cancel()
 
-    rest = Starlette(routes=Api(services).routes(), lifespan=lifespan)
 
-    async def route(scope: Scope, receive: Receive, send: Send) -> None:
-        # A tool call goes straight to its endpoint, past the list of all other routes.
-        await endpoints.get(scope.get("path", ""), rest)(scope, receive, send)
+def _path_of(route: BaseRoute) -> tuple[str, frozenset[str]]:
+    if not isinstance(route, Route):
+        raise TypeError(f"{route!r} is no plain route, so no test would know of what is below it")
+    return route.path, frozenset(route.methods or ())
 
-    return Gate(route, port=port)
+
+def make_app(services: Services, port: int, *, with_loops: bool = True) -> App:
+    """Return the whole server as an ASGI application for this port of loopback."""
+    return App(services, port, with_loops=with_loops)
 
 
 class Server(uvicorn.Server):
@@ -169,6 +210,8 @@ async def run_app(
             await anyio.sleep_forever()
         finally:
             is_asked_to_stop = True
+            if isinstance(app, App):
+                app.end_streams()
             server.stop()
 
 

@@ -27,6 +27,7 @@ SINGLE: Mapping[str, str] = {
     "init": "init",
     "doctor": "doctor",
     "serve": "serve",
+    "open": "page",
     "status": "fleet",
     "why": "fleet",
     "log": "fleet",

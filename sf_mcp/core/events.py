@@ -95,6 +95,8 @@ EVENTS: Mapping[str, str] = {
     "budget_warned": "Most of a budget is used up.",
     "budget_spent": "A budget is used up.",
     "budget_raised": "There is room in the budget again.",
+    "browser_let_in": "A browser was let in to the page, by a link that you had asked for.",
+    "browsers_signed_out": "Browsers were signed out: how many, and why.",
     "person_token_made": "The person's token was made or made anew.",
 }
 """Kind -> what it says, as one sentence."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sf_mcp.core.models import TaskId
     from sf_mcp.git.worktrees import Worktrees
     from sf_mcp.service.branches import BranchService
+    from sf_mcp.service.browsers import BrowserService
     from sf_mcp.service.budgets import BudgetService
     from sf_mcp.service.check_runs import CheckRuns
     from sf_mcp.service.checking import Checking
@@ -87,6 +88,13 @@ class Services:
         from sf_mcp.service.sessions import SessionService
 
         return SessionService(self.workspace, self.claims)
+
+    @cached_property
+    def browsers(self) -> "BrowserService":
+        """The person's browsers."""
+        from sf_mcp.service.browsers import BrowserService
+
+        return BrowserService(self.workspace)
 
     @cached_property
     def lease_watch(self) -> "LeaseWatch":

@@ -41,9 +41,14 @@ class Notices:
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
 
+    @property
+    def upcoming(self) -> anyio.Event:
+        """What the next commit sets: to be taken before looking, so that none is missed."""
+        return self._changed
+
     async def wait(self, seconds: float) -> bool:
         """Wait for the next commit; return whether there was one in time."""
-        changed = self._changed
+        changed = self.upcoming
         with anyio.move_on_after(seconds):
             await changed.wait()
         return changed.is_set()
@@ -61,7 +66,7 @@ class Notices:
         """
         deadline = anyio.current_time() + seconds
         while True:
-            changed = self._changed
+            changed = self.upcoming
             if (seen := await look()) is not None:
                 return seen
             remaining = deadline - anyio.current_time()

@@ -52,6 +52,8 @@ OPERATIONS: Mapping[str, tuple[str, frozenset[Role]]] = {
     "read_log": ("fleet.read_log", LOOKING),
     "pause_fleet": ("fleet.pause_fleet", PLANNING),
     "resume_fleet": ("fleet.resume_fleet", PLANNING),
+    "open_page": ("browsers.open_page", PERSONAL),
+    "sign_out_browsers": ("browsers.sign_out_browsers", PERSONAL),
     "session_started": ("sessions.started", PERSONAL),
     "session_connected": ("sessions.connected", PERSONAL),
     "session_heard": ("sessions.heard", PERSONAL),
@@ -88,6 +90,16 @@ def acting(caller: Caller, name: str) -> Caller:
     if name in OF_THE_LAUNCHER and caller.role is Role.PERSON:
         return LAUNCHER
     return caller
+
+
+def require_for_page(name: str) -> None:
+    """Refuse what no page has a use for, though it is the person's.
+
+    Raises:
+        NotAllowed: it is the launcher's to report, or lets another browser in.
+    """
+    if name in OF_THE_LAUNCHER or name == "open_page":
+        raise NotAllowed(f"A page may not ask for {name}.", remedy="Use `sf` in a terminal.")
 
 
 def require(caller: Caller, name: str) -> None:

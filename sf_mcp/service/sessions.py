@@ -23,6 +23,7 @@ from sf_mcp.core.states import (
 )
 from sf_mcp.core.text import one_line
 from sf_mcp.service import answers, limits
+from sf_mcp.service.browsers import sign_out_all
 from sf_mcp.service.budgets import keep_within
 from sf_mcp.service.claims import ClaimService
 from sf_mcp.service.filling import with_room
@@ -93,6 +94,7 @@ class SessionService:
         write_secret(path, token)
         with self._workspace.write(caller) as tx:
             sessions.revoke_person_tokens(tx.db, but=token)
+            sign_out_all(tx, reason="the person's token was renewed")
             tx.event("person_token_made")
         return True
 

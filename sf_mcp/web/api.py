@@ -25,6 +25,8 @@ from sf_mcp.core.identity import LAUNCHER, Caller
 from sf_mcp.core.models import Role
 from sf_mcp.service import Services, operations
 from sf_mcp.service.fencing import require_not_given_up
+from sf_mcp.web.entry import Entry, is_of_browser
+from sf_mcp.web.stream import Streams
 
 logger = logging.getLogger(__name__)
 
@@ -68,32 +70,38 @@ STATUS = {
 """Everything else that is refused is a 409: the request was right, the state is not."""
 
 
+Handler = Callable[[Caller, dict[str, Any], Request], Awaitable[Any]]
+
+
 class Api:
     """Routes below `/api`."""
 
-    def __init__(self, services: Services) -> None:
-        """Serve these services."""
+    def __init__(self, services: Services, entry: Entry, streams: Streams) -> None:
+        """Serve these services to whom `entry` knows."""
         self._services = services
+        self._entry = entry
+        self._streams = streams
         self._threads = anyio.CapacityLimiter(8)
 
     def routes(self) -> list[Route]:
         """Return the routes."""
         return [
             Route("/api/poll", self._guarded(self._poll), methods=["POST"]),
+            Route("/api/events", self._guarded(self._events), methods=["GET"]),
             Route("/api/{name}", self._guarded(self._operation), methods=["POST"]),
             Route("/hooks", self._guarded(self._hook), methods=["POST"]),
         ]
 
-    def _guarded(
-        self, handle: Callable[[Caller, dict[str, Any], Request], Awaitable[Any]]
-    ) -> Callable[[Request], Awaitable[Response]]:
+    def _guarded(self, handle: Handler) -> Callable[[Request], Awaitable[Response]]:
         """Wrap a handler: authenticate, read the body, translate refusals."""
 
         async def endpoint(request: Request) -> Response:
             try:
-                caller = self._caller(request)
+                caller = await self._entry.caller(request)
                 body = await request.body()
                 result = await handle(caller, _arguments(body), request)
+                if isinstance(result, Response):
+                    return result
                 answer = JSONResponse(to_json(result))
             except ValidationError as error:
                 first = error.errors()[0]
@@ -112,20 +120,14 @@ class Api:
 
         return endpoint
 
-    def _caller(self, request: Request) -> Caller:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise Unauthorized(
-                "The request carries no token.", remedy="Use `sf`, which sends the person's own."
-            )
-        return self._services.sessions.authenticate(token)
-
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await anyio.to_thread.run_sync(function, *arguments, limiter=self._threads)
 
     async def _operation(self, caller: Caller, arguments: dict[str, Any], request: Request) -> Any:
         name = request.path_params["name"]
         operations.require(caller, name)
+        if is_of_browser(request):
+            operations.require_for_page(name)
         require_not_given_up(self._services.workspace, caller)
         caller = operations.acting(caller, name)
         function = _validated(operations.method(self._services, name))
@@ -133,6 +135,7 @@ class Api:
 
     async def _poll(self, caller: Caller, arguments: dict[str, Any], request: Request) -> Any:
         """Wait for something that the launcher has to do: start a session, or stop one."""
+        _require_token(request)
         caller.require(Role.PERSON, to="run the fleet")
         caller = LAUNCHER
         poll = Poll.model_validate(arguments)
@@ -174,9 +177,38 @@ class Api:
             raise refusal
         return found or NOTHING
 
-    async def _hook(self, caller: Caller, arguments: dict[str, Any], _: Request) -> Any:
+    async def _events(self, caller: Caller, _: dict[str, Any], request: Request) -> Response:
+        """Open a stream of the overview and the events."""
+
+        async def may_still() -> None:
+            self._require_looking(self._entry.still(request))
+            await self._entry.stay(request)
+
+        self._require_looking(caller)
+        return self._streams.answer(request, may_still)
+
+    def _require_looking(self, caller: Caller) -> None:
+        """Refuse who may not ask for what the stream brings."""
+        for name in ("fleet_status", "read_log"):
+            operations.require(caller, name)
+        require_not_given_up(self._services.workspace, caller)
+
+    async def _hook(self, caller: Caller, arguments: dict[str, Any], request: Request) -> Any:
         """Answer a hook of Claude Code for the session that the token names."""
+        _require_token(request)
         return await self._in_thread(self._services.hooks.answer, caller, arguments)
+
+
+def _require_token(request: Request) -> None:
+    """Refuse a browser: this is for programs.
+
+    Raises:
+        NotAllowed: it is one.
+    """
+    if is_of_browser(request):
+        raise NotAllowed(
+            f"A page may not use {request.url.path}.", remedy="Programs send a token: sf token."
+        )
 
 
 def _arguments(body: bytes) -> dict[str, Any]:

@@ -1,14 +1,21 @@
-"""The gate in front of every route: right Host, no foreign Origin.
+"""The gate in front of every route: right Host, no foreign Origin, no other page's request.
 
 A web page in the person's browser can send requests to loopback, and with DNS rebinding read the
 answers too. So the Host must be this server's own, and an Origin, where there is one, as well
-(https://owasp.org/www-community/attacks/csrf). Tokens are checked behind it, route by route.
+(https://owasp.org/www-community/attacks/csrf). A browser names no Origin for pictures, scripts and
+frames, but says by Sec-Fetch-Site whose page asks (https://www.w3.org/TR/fetch-metadata/); from
+another page it may only be followed as a link. Tokens are checked behind it, route by route.
 """
+
+from collections.abc import Mapping
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MOST_BODY_BYTES = 4 * 1024 * 1024
+
+OWN_PAGE = frozenset({b"same-origin", b"none"})
+"""A page of this server, or an address that the person gave. `same-site` is any port here."""
 
 
 class Gate:
@@ -43,10 +50,20 @@ class Gate:
         origin = headers.get(b"origin")
         if origin is not None and origin.decode("latin-1").lower() not in self._origins:
             return _refused(403, "Requests from other web pages are not accepted.")
+        if headers.get(b"sec-fetch-site", b"none") not in OWN_PAGE and not _is_followed(
+            scope["method"], headers
+        ):
+            return _refused(403, "Requests from other web pages are not accepted.")
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > MOST_BODY_BYTES:
             return _too_long()
         return None
+
+
+def _is_followed(method: str, headers: Mapping[bytes, bytes]) -> bool:
+    """Tell whether a person follows a link, which shows them the page and its owner nothing."""
+    wanted = (headers.get(b"sec-fetch-mode"), headers.get(b"sec-fetch-dest"))
+    return method == "GET" and wanted == (b"navigate", b"document")
 
 
 def _refused(status: int, message: str) -> JSONResponse:

@@ -61,6 +61,15 @@ class Answer:
         return json.loads(self.body)
 
 
+@dataclass(frozen=True, slots=True)
+class Browser:
+    """What a browser has that a link has let in."""
+
+    cookie: str
+    """As it is sent: name and secret."""
+    key: str
+
+
 @dataclass
 class Served:
     """A project and the server in front of it, which runs in a thread of the test's process."""
@@ -139,6 +148,35 @@ class Served:
     def ask(self, name: str, *, token: str | None = None, **arguments: Any) -> Answer:
         """Ask for an operation of the API."""
         return self.post(f"/api/{name}", arguments, token=token)
+
+    def link(self) -> str:
+        """Return the path of a link to the page, as `sf open` asks for one."""
+        return str(self.ask("open_page").json["path"])
+
+    def let_in(self) -> Browser:
+        """Let a browser in, as following a link does."""
+        answer = self.request("GET", self.link())
+        assert answer.status == 303, answer.body
+        cookie, _, _ = answer.headers["set-cookie"].partition(";")
+        return Browser(cookie, answer.headers["location"].removeprefix("/#key="))
+
+    def ask_as(
+        self,
+        browser: Browser,
+        name: str,
+        arguments: object = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Ask for an operation as the page in this browser does."""
+        own = {
+            "Cookie": browser.cookie,
+            "X-Stoneforge-Key": browser.key,
+            "Origin": f"http://{self.host}",
+            "Sec-Fetch-Site": "same-origin",
+        }
+        body = json.dumps({} if arguments is None else arguments).encode()
+        return self.request("POST", f"/api/{name}", body, headers={**own, **(headers or {})})
 
     def poll(self, *, token: str | None = None, seconds: float = 0, **more: Any) -> Answer:
         """Ask for something to do, as the launcher does."""

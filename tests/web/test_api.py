@@ -54,6 +54,8 @@ PERSONAL = {
     "approve_merge",
     "send_back",
     "stop_session",
+    "open_page",
+    "sign_out_browsers",
     "session_started",
     "session_connected",
     "session_heard",

@@ -11,7 +11,7 @@ from tests.web.builders_server import MCP_PATHS, Served, served
 
 API_PATHS = ("/api/list_plans", "/api/poll", "/hooks")
 PATHS = (*API_PATHS, *MCP_PATHS)
-ELSEWHERE = ("/", "/nothing", "/worker", "/worker/mcp/", "/api", "/api/", "/mcp")
+ELSEWHERE = ("/nothing", "/worker", "/worker/mcp/", "/api", "/api/", "/mcp")
 
 
 @pytest.fixture(scope="module")
