@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from sf_mcp.service.snapshots import SnapshotService
     from sf_mcp.service.target import TargetService
     from sf_mcp.service.train import TrainService
+    from sf_mcp.service.transcripts import TranscriptService
     from sf_mcp.service.work import WorkService
     from sf_mcp.service.workspace import Workspace
 
@@ -102,6 +103,13 @@ class Services:
         from sf_mcp.service.lease_watch import LeaseWatch
 
         return LeaseWatch(self.workspace, self.claims)
+
+    @cached_property
+    def transcripts(self) -> "TranscriptService":
+        """What sessions said."""
+        from sf_mcp.service.transcripts import TranscriptService
+
+        return TranscriptService(self.workspace)
 
     @cached_property
     def budgets(self) -> "BudgetService":

@@ -46,6 +46,7 @@ OPERATIONS: Mapping[str, tuple[str, frozenset[Role]]] = {
     "get_snapshot": ("snapshots.get_snapshot", LOOKING),
     "list_sessions": ("sessions.list_sessions", LOOKING),
     "get_session": ("sessions.get_session", LOOKING),
+    "read_transcript": ("transcripts.read_transcript", PERSONAL),
     "stop_session": ("sessions.stop_session", PERSONAL),
     "cost": ("costs.cost", LOOKING),
     "fleet_status": ("fleet.fleet_status", LOOKING),

@@ -54,6 +54,7 @@ PERSONAL = {
     "approve_merge",
     "send_back",
     "stop_session",
+    "read_transcript",
     "open_page",
     "sign_out_browsers",
     "session_started",
