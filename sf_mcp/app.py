@@ -24,6 +24,7 @@ from sf_mcp.tools.boundary import Boundary
 from sf_mcp.tools.endpoints import Endpoint
 from sf_mcp.tools.servers import make_server
 from sf_mcp.web.api import Api
+from sf_mcp.web.connections import Connection
 from sf_mcp.web.entry import Entry
 from sf_mcp.web.gate import Gate
 from sf_mcp.web.headers import StrictHeaders
@@ -66,6 +67,11 @@ class App:
         """Every path that is answered, as a pattern, with its methods; none: all of them."""
         mounted = [(path, frozenset[str]()) for path in self._endpoints]
         return [*mounted, *map(_path_of, self._rest.routes)]
+
+    @property
+    def listeners(self) -> int:
+        """How many have the event stream open."""
+        return self._streams.feed.listeners
 
     def end_streams(self) -> None:
         """End what would never end by itself, since the server stops."""
@@ -183,6 +189,7 @@ async def run_app(
     """Answer requests on the socket until cancelled; requests under way are ended, not dropped."""
     config = uvicorn.Config(
         app,
+        http=Connection,
         log_config=None,
         access_log=False,
         lifespan="on",

@@ -30,6 +30,7 @@ from sf_mcp.core.models import Event
 from sf_mcp.core.overview import Overview
 from sf_mcp.service import Services
 from sf_mcp.store import events
+from sf_mcp.web.connections import bound_unread, cut_off
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ END_SECONDS = 0.5
 """For the last words of a stream."""
 RETRY_MILLISECONDS = 1000
 """After which a browser connects again."""
+MOST_UNREAD_BYTES = 128 * 1024
+"""That the system keeps for a listener; the server itself keeps the one message it is sending."""
 MOST_LISTENERS = 256
 PAGE = 200
 """Events in one message at most."""
@@ -160,17 +163,18 @@ class Feed:
     async def events_after(self, number: int) -> tuple[int, bytes]:
         """Return the message with the events after a number, and the number of its last."""
         if number < self._floor:
-            return await anyio.to_thread.run_sync(self._read_after, number)
+            return await anyio.to_thread.run_sync(self._read_after, number, self.newest)
         if (page := self._pages.get(number)) is None:
             kept = list(self._kept)
             start = bisect_right(kept, number, key=lambda line: line[0])
-            page = _page(kept[start : start + PAGE], number)
+            page = _page(kept[start : start + PAGE], self.newest)
             self._pages[number] = page
         return page
 
-    def _read_after(self, number: int) -> tuple[int, bytes]:
+    def _read_after(self, number: int, last: int) -> tuple[int, bytes]:
         found = self._services.fleet.read_log(PERSON, after=number, limit=PAGE)
-        return _page([_line(event) for event in found], number)
+        # What has come since is told with the overview that has seen it too.
+        return _page([_line(event) for event in found if event.number <= last], last)
 
 
 class Streams:
@@ -202,17 +206,15 @@ class Streams:
             )
         return _Stream(self, _last_number(request), may_still)
 
-    async def send(
-        self, send: Send, last: int | None, may_still: Check, abort: Callable[[], None]
-    ) -> None:
-        """Send to one listener until it has gone or may not listen any more."""
+    async def send(self, send: Send, last: int | None, may_still: Check) -> bool:
+        """Send to one listener for as long as it may listen; return whether it took it all."""
         with anyio.CancelScope() as scope:
             self._scopes.add(scope)
             self.feed.join()
             try:
                 await self._send_all(send, last, may_still)
             except TimeoutError:
-                abort()
+                return False
             except StoneforgeError as refusal:
                 logger.info("a stream was ended: %s", refusal)
             finally:
@@ -220,8 +222,7 @@ class Streams:
                 self._scopes.discard(scope)
         with anyio.move_on_after(END_SECONDS, shield=True) as ending:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-        if ending.cancelled_caught:
-            abort()
+        return not ending.cancelled_caught
 
     async def _send_all(self, send: Send, last: int | None, may_still: Check) -> None:
         feed = self.feed
@@ -243,7 +244,7 @@ class Streams:
                     parts += [b"id: %d\n" % number, feed.overview]
                 if number < feed.newest:
                     number, message = await feed.events_after(number)
-                    parts += [b"id: %d\n" % number, message]
+                    parts += [b"id: %d\n" % number, message] if message else []
             if not parts and now - said >= ALIVE_SECONDS:
                 # The event is for pages, which are not told of comments.
                 parts = [b": alive\n", _message("alive", "{}")]
@@ -271,16 +272,21 @@ class _Stream(Response):
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})
             return
-        abort = scope.get("state", {}).get("abort", lambda: None)
+        bound_unread(scope, MOST_UNREAD_BYTES)
+        has_gone = anyio.Event()
+
+        async def until_gone() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            has_gone.set()
+            group.cancel_scope.cancel()
+
         async with anyio.create_task_group() as group:
-
-            async def until_gone() -> None:
-                while (await receive())["type"] != "http.disconnect":
-                    pass
-                group.cancel_scope.cancel()
-
             group.start_soon(until_gone)
-            await self._streams.send(send, self._last, self._may_still, abort)
+            if not await self._streams.send(send, self._last, self._may_still):
+                cut_off(scope)
+                with anyio.move_on_after(END_SECONDS):
+                    await has_gone.wait()
             group.cancel_scope.cancel()
 
 
@@ -309,6 +315,7 @@ def _message(kind: str, data: str) -> bytes:
     return f"event: {kind}\ndata: {data}\n\n".encode()
 
 
-def _page(lines: list[tuple[int, str]], number: int) -> tuple[int, bytes]:
-    last = lines[-1][0] if lines else number
-    return last, _message("events", f"[{','.join(text for _, text in lines)}]")
+def _page(lines: list[tuple[int, str]], newest: int) -> tuple[int, bytes]:
+    if not lines:
+        return newest, b""
+    return lines[-1][0], _message("events", f"[{','.join(text for _, text in lines)}]")

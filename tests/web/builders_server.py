@@ -24,7 +24,7 @@ from mcp.server.auth.provider import AccessToken
 from mcp_types import CallToolResult, TextContent
 from starlette.types import ASGIApp
 
-from sf_mcp.app import bind, make_app, run_app
+from sf_mcp.app import App, bind, make_app, run_app
 from sf_mcp.core.identity import PERSON, SERVER, Caller
 from sf_mcp.core.models import MergeRequest, Question, QuestionId, Role, SessionId, TaskId
 from sf_mcp.service.claims import grant_lease
@@ -80,6 +80,7 @@ class Served:
     person: str
     """The person's token."""
     port: int = 0
+    app: App | None = None
     _running: Future[None] | None = None
     _stop: anyio.Event | None = None
 
@@ -87,7 +88,7 @@ class Served:
         """Listen; at a second start on the same port, as `sf serve` does."""
         listener = bind(self.project.services)
         self.port = listener.getsockname()[1]
-        app = make_app(self.project.services, self.port, with_loops=False)
+        self.app = app = make_app(self.project.services, self.port, with_loops=False)
         listening, self._stop = self.portal.call(anyio.Event), self.portal.call(anyio.Event)
         self._running = self.portal.start_task_soon(_serve, app, listener, listening, self._stop)
         self.portal.call(listening.wait)
