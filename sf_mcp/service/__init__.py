@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sf_mcp.service.dispatch import DispatchService
     from sf_mcp.service.fleet import FleetService
     from sf_mcp.service.hooks import HookService
+    from sf_mcp.service.importing import ImportService
     from sf_mcp.service.launcher import LauncherService
     from sf_mcp.service.lease_watch import LeaseWatch
     from sf_mcp.service.limits import LimitService
@@ -61,6 +62,13 @@ class Services:
         from sf_mcp.service.plans import PlanService
 
         return PlanService(self.workspace)
+
+    @cached_property
+    def importing(self) -> "ImportService":
+        """Plans that come from files."""
+        from sf_mcp.service.importing import ImportService
+
+        return ImportService(self.workspace, self.plans)
 
     @cached_property
     def queries(self) -> "QueryService":

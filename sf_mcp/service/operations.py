@@ -23,6 +23,7 @@ OPERATIONS: Mapping[str, tuple[str, frozenset[Role]]] = {
     "activate_plan": ("plans.activate_plan", PLANNING),
     "complete_plan": ("plans.complete_plan", PLANNING),
     "cancel_plan": ("plans.cancel_plan", PLANNING),
+    "import_plan": ("importing.import_plan", PLANNING),
     "add_tasks": ("plans.add_tasks", PLANNING),
     "update_task": ("plans.update_task", PLANNING),
     "cancel_task": ("plans.cancel_task", PLANNING),

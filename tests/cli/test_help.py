@@ -14,7 +14,8 @@ from tests.cli.builders_project import Person
 COMMANDS = {
     "init", "doctor", "serve", "status", "why", "log", "cost", "pause", "resume", "token",
     "open",
-    "plan create", "plan list", "plan show", "plan activate", "plan complete", "plan cancel",
+    "plan create", "plan import", "plan list", "plan show",
+    "plan activate", "plan complete", "plan cancel",
     "task create", "task list", "task show", "task ready", "task update", "task cancel",
     "task retry",
     "dep add", "dep remove", "dep tree",

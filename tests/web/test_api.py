@@ -40,6 +40,7 @@ PLANNING = {
     "activate_plan",
     "complete_plan",
     "cancel_plan",
+    "import_plan",
     "add_tasks",
     "update_task",
     "cancel_task",
