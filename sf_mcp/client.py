@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import socket
+from collections.abc import Generator
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -15,6 +16,10 @@ from sf_mcp.core.layout import Layout
 
 CALL_TIMEOUT_SECONDS = 60.0
 CONNECT_TIMEOUT_SECONDS = 5.0
+SILENCE_SECONDS = 40.0
+"""After which a stream is given up; the server says something each 15."""
+CHUNK_BYTES = 65_536
+EVENT_STREAM = "text/event-stream"
 TOKEN_VARIABLE = "SF_TOKEN"
 ADDRESS_VARIABLE = "SF_URL"
 
@@ -26,6 +31,18 @@ class Refused(StoneforgeError):
         """Keep the server's own words."""
         super().__init__(message, remedy=remedy)
         self.code = code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What the server's stream brought."""
+
+    kind: str
+    """`overview`, `events`, or `alive` when nothing has happened for a while."""
+    value: Any
+    """The overview, or the list of events, as plain JSON values."""
+    number: int | None
+    """Of the newest event that is told of with this; the one to go on after."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +103,11 @@ class Client:
         self._token = token
         self._connection: http.client.HTTPConnection | None = None
 
+    @property
+    def url(self) -> str:
+        """The server's address for people."""
+        return f"http://{self._host}:{self._port}"
+
     def call(
         self, name: str, *, timeout_seconds: float = CALL_TIMEOUT_SECONDS, **arguments: Any
     ) -> Any:
@@ -110,25 +132,69 @@ class Client:
             response = connection.getresponse()
             body = response.read()
         except (OSError, http.client.IncompleteRead) as error:
-            raise ServerUnreachable(
-                f"The server at {self._host}:{self._port} does not answer ({error}).",
-                remedy="Start it with `sf serve`.",
-            ) from error
+            raise self._silent(error) from error
         except http.client.HTTPException as error:
             raise self._somebody_else() from error
         finally:
             connection.close()
+        return self._taken(response.status, body)
+
+    def events(
+        self, *, after: int | None = None, timeout_seconds: float = SILENCE_SECONDS
+    ) -> Generator[Told]:
+        """Yield what the server tells, the overview first, for as long as the connection lasts.
+
+        `after` is the number of the last event that is known; None: only what happens from now on.
+        To be used by one thread; another one ends it with `break_off`.
+
+        Raises:
+            ServerUnreachable: nothing answers, the connection was lost or has fallen silent.
+            Refused: the server refused.
+        """
+        from sf_mcp.core.event_stream import Parser
+
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_seconds)
+        self._connection = connection
+        headers = {"Authorization": f"Bearer {self._token}", "Accept": EVENT_STREAM}
+        if after is not None:
+            headers["Last-Event-ID"] = str(after)
+        try:
+            connection.request("GET", "/api/events", headers=headers)
+            response = connection.getresponse()
+            if response.getheader("Content-Type", "").partition(";")[0] != EVENT_STREAM:
+                self._taken(response.status, response.read())
+                raise self._somebody_else()
+            parser = Parser()
+            while chunk := response.read1(CHUNK_BYTES):
+                for message in parser.feed(chunk):
+                    if (told := _told(message.kind, message.data, message.id)) is not None:
+                        yield told
+        except (OSError, http.client.IncompleteRead) as error:
+            raise self._silent(error) from error
+        except http.client.HTTPException as error:
+            raise self._somebody_else() from error
+        finally:
+            connection.close()
+
+    def _taken(self, status: int, body: bytes) -> Any:
+        """Return the answer's value, or raise what the server refused."""
         try:
             answer = json.loads(body or b"null")
         except ValueError as error:
             raise self._somebody_else() from error
-        if response.status == HTTPStatus.OK:
+        if status == HTTPStatus.OK:
             return answer
         words = cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
         if "message" not in words:
             raise self._somebody_else()
         raise Refused(
             str(words.get("code", "refused")), str(words["message"]), str(words.get("remedy", ""))
+        )
+
+    def _silent(self, error: Exception) -> ServerUnreachable:
+        return ServerUnreachable(
+            f"The server at {self._host}:{self._port} does not answer ({error}).",
+            remedy="Start it with `sf serve`.",
         )
 
     def _somebody_else(self) -> ServerUnreachable:
@@ -144,6 +210,16 @@ class Client:
             # The other thread may just have ended it itself.
             with contextlib.suppress(OSError):
                 connection.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _told(kind: str, data: str, number: str) -> Told | None:
+    """Return a message of the stream as values; None for what is none of the server's."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    is_number = number.isascii() and number.isdigit()
+    return Told(kind=kind, value=value, number=int(number) if is_number else None)
 
 
 def is_answering(address: Address) -> bool:
