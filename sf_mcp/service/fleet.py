@@ -186,6 +186,35 @@ class FleetService:
                 return events.latest(tx.db, subject=subject, limit=limit)
             return events.after(tx.db, after, subject=subject, limit=limit)
 
+    def search_log(
+        self,
+        _caller: Caller,
+        *,
+        before: int | None = None,
+        subject: str = "",
+        kind: str = "",
+        actor: str = "",
+        text: str = "",
+        limit: int = 50,
+    ) -> list[Event]:
+        """Return events, the newest first: those before a number, of a subject, kind or actor.
+
+        A session may be named as the subject by its name.
+        """
+        limit = max(1, min(limit, MOST_EVENTS))
+        with self._workspace.read() as tx:
+            if subject and (session_id := sessions.newest_named(tx.db, subject)):
+                subject = session_id
+            return events.search(
+                tx.db,
+                before=before,
+                subject=subject,
+                kind=kind,
+                actor=actor,
+                text=text,
+                limit=limit,
+            )
+
     def newest_event(self) -> int:
         """Return the number of the newest event."""
         with self._workspace.read() as tx:

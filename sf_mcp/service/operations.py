@@ -52,6 +52,7 @@ OPERATIONS: Mapping[str, tuple[str, frozenset[Role]]] = {
     "cost": ("costs.cost", LOOKING),
     "fleet_status": ("fleet.fleet_status", LOOKING),
     "read_log": ("fleet.read_log", LOOKING),
+    "search_log": ("fleet.search_log", LOOKING),
     "pause_fleet": ("fleet.pause_fleet", PLANNING),
     "resume_fleet": ("fleet.resume_fleet", PLANNING),
     "open_page": ("browsers.open_page", PERSONAL),

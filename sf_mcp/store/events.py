@@ -51,3 +51,36 @@ def latest(db: sqlite3.Connection, *, subject: str = "", limit: int = 50) -> lis
     where = "subject = ?" if subject else "? = ''"
     found = EVENTS.select(db, f"{where} ORDER BY number DESC LIMIT ?", subject, limit)
     return found[::-1]
+
+
+def search(
+    db: sqlite3.Connection,
+    *,
+    before: int | None = None,
+    subject: str = "",
+    kind: str = "",
+    actor: str = "",
+    text: str = "",
+    limit: int = 50,
+) -> list[Event]:
+    """Return the newest events for which all of this holds, the newest first.
+
+    `text` is looked for in every part of an event; upper and lower case are one in ASCII.
+    """
+    where, parameters = ["1"], list[object]()
+    for condition, value in (
+        ("number < ?", before),
+        ("subject = ?", subject),
+        ("kind = ?", kind),
+        ("actor = ?", actor),
+        # As `json.dumps` has written it.
+        (
+            "instr(lower(kind || ' ' || actor || ' ' || subject || ' ' || data), lower(?)) > 0",
+            json.dumps(text)[1:-1],
+        ),
+    ):
+        if value not in (None, ""):
+            where, parameters = [*where, condition], [*parameters, value]
+    return EVENTS.select(
+        db, f"{' AND '.join(where)} ORDER BY number DESC LIMIT ?", *parameters, limit
+    )
