@@ -70,3 +70,8 @@ export function words(name) {
 export function short(commit) {
   return commit ? String(commit).slice(0, 8) : "";
 }
+
+/** A status without the terminal's command at its end: the page has a button for it. */
+export function withoutCommand(status) {
+  return status.replace(/: sf .*$/, "");
+}

@@ -137,7 +137,7 @@ function frame() {
           </div>
         </div>
       </header>
-      <main id="main">
+      <main id="main" data-route=${view ? [state.route.name, state.route.argument].filter(Boolean).join("/") : nothing}>
         <div class="top"><h1 tabindex="-1">${view?.title ?? VIEWS[state.route.name].label}</h1><div class="row">${view?.bar?.() ?? nothing}<button type="button" @click=${() => newTask(planHere())} title="New task (c)">New task</button></div></div>
         ${view ? view.render() : html`<p class="quiet" role="status">Loading…</p>`}
       </main>

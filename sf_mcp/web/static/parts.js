@@ -220,20 +220,31 @@ export async function newTask(plan = "") {
 
 const MOST_LINES = 2000;
 
-function kindOf(line) {
-  if (line.startsWith("@@")) return "hunk";
-  if (/^(diff |index |--- |\+\+\+ |new file|deleted file|rename |similarity |old mode|new mode|Binary )/.test(line)) return "head";
-  if (line.startsWith("+")) return "added";
-  if (line.startsWith("-")) return "removed";
-  return "";
+/** The lines of a patch with their kinds; a file's own lines become one with its path. */
+function* patchLines(text) {
+  let isHead = false;
+  for (const line of text.split("\n")) {
+    if (line.startsWith("diff --git ")) {
+      isHead = true;
+      yield ["head", line.replace(/^diff --git (?:"?a\/.*?"?) "?b\/(.*?)"?$/, "$1")];
+    } else if (line.startsWith("@@")) {
+      isHead = false;
+      yield ["hunk", line];
+    } else if (isHead) {
+      // The path is said already, and the ids of blobs say nothing to anybody.
+      if (!/^(index |--- |\+\+\+ )/.test(line) && line) yield ["hunk", line];
+    } else if (line.startsWith("+")) yield ["added", line];
+    else if (line.startsWith("-")) yield ["removed", line];
+    else yield ["", line];
+  }
 }
 
 /** A patch, each line in its colour and with its sign. */
 export function patch(text, label = "Changes") {
-  const all = text.split("\n");
+  const all = [...patchLines(text.replace(/\n$/, ""))];
   const shown = all.slice(0, MOST_LINES);
   return html`<div class="patch" role="region" tabindex="0" aria-label=${label}>
-      ${shown.map((line) => html`<div class="patch-line ${kindOf(line)}">${line || " "}</div>`)}
+      ${shown.map(([kind, line]) => html`<div class="patch-line ${kind}">${line || " "}</div>`)}
     </div>
     ${all.length > shown.length ? html`<p class="quiet">${count(all.length - shown.length, "line")} more: sf mr show in a terminal.</p>` : nothing}`;
 }

@@ -4,12 +4,16 @@ import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { act, ask, isBusy } from "../actions.js";
 import { clock, count, money, short, words } from "../format.js";
-import { age, approve, badge, button, cancelTask, contextBar, empty, icon, idLink, retryTask, routeOf, sendBack, stopSession, submitByKey } from "../parts.js";
+import { age, approve, badge, button, cancelTask, contextBar, empty, icon, idLink, refused, retryTask, routeOf, sendBack, stopSession, submitByKey } from "../parts.js";
 import { call } from "../server.js";
 import { asked, redraw, serverNow, state } from "../state.js";
 
-/** Merge requests that are looked at beforehand, so that they can be approved from here. */
+/** What waits and is looked at whole beforehand, so that it can be decided from here. */
 const MOST_LOOKED_AT = 8;
+const LOOKING = {
+  review: (id) => asked("show_merge_request", { merge_request: id }),
+  question: (id) => asked("get_question", { question: id }),
+};
 
 const KINDS = {
   question: { shape: "ask", tone: "wait", word: "question" },
@@ -25,7 +29,7 @@ export function open() {
   const drafts = new Map();
   /** Questions with a text begun that somebody else has settled: `{id, text, by, answer}`. */
   const settled = new Map();
-  /** What merge requests look like, by id and status: `{key, resource}`. */
+  /** Merge requests and questions as a whole, by id: `{key, resource}`; looked at anew when the key changes. */
   const looked = new Map();
   let before = new Map();
 
@@ -35,7 +39,7 @@ export function open() {
       if (item.kind === "question" && !present.has(id) && drafts.get(id)?.trim()) keepDraft(id, item);
     }
     before = present;
-    lookAtReviews();
+    lookAhead();
   }
 
   /** Somebody else was faster: say so, and do not throw away what was written. */
@@ -45,25 +49,25 @@ export function open() {
     settled.set(id, { id, question: item.text, text, by: "", answer: "" });
     redraw();
     try {
-      const { question } = await call("get_question", { question_id: id });
-      settled.set(id, { id, question: item.text, text, by: question?.answered_by ?? "", answer: question?.answer ?? "" });
+      const { answered_by: by, answer } = await call("get_question", { question: id });
+      settled.set(id, { id, question: item.text, text, by, answer });
     } catch {
       // That it is settled is said all the same.
     }
     redraw();
   }
 
-  function lookAtReviews() {
-    const reviews = (state.overview.waiting ?? []).filter((one) => one.kind === "review").slice(0, MOST_LOOKED_AT);
+  function lookAhead() {
+    const items = (state.overview.waiting ?? []).filter((one) => LOOKING[one.kind]).slice(0, MOST_LOOKED_AT);
     const statuses = new Map(state.overview.merges.map((one) => [one.id, one.status]));
-    for (const { id } of reviews) {
+    for (const { id, kind } of items) {
       const key = statuses.get(id) ?? "";
       if (looked.get(id)?.key === key) continue;
       looked.get(id)?.resource.close();
-      looked.set(id, { key, resource: asked("show_merge_request", { merge_request: id }) });
+      looked.set(id, { key, resource: LOOKING[kind](id) });
     }
     for (const [id, { resource }] of looked) {
-      if (reviews.some((one) => one.id === id)) continue;
+      if (items.some((one) => one.id === id)) continue;
       resource.close();
       looked.delete(id);
     }
@@ -87,12 +91,14 @@ export function open() {
         event.preventDefault();
         answer(item.id, drafts.get(item.id) ?? "");
       };
-      return html`
+      const seen = looked.get(item.id)?.resource.value;
+      return html`${seen ? questionFacts(seen, item) : nothing}<div class="reply">
         ${item.options?.length ? html`<div class="options" role="group" aria-label="Answers to ${item.id}">${item.options.map((option) => button(option, key, () => answer(item.id, option)))}</div>` : nothing}
         <form class="answer" @submit=${submit} @keydown=${submitByKey}>
-          <textarea rows="1" aria-label="Answer to ${item.id}" placeholder="Answer in your own words" .value=${drafts.get(item.id) ?? ""} @input=${(event) => { drafts.set(item.id, event.target.value); redraw(); }}></textarea>
-          <button type="submit" class="primary" ?disabled=${isBusy(key) || !drafts.get(item.id)?.trim()}>Answer</button>
-        </form>`;
+          <textarea rows="1" aria-label="Answer to ${item.id}" placeholder=${item.options?.length ? "Or in your own words" : "Answer"} .value=${drafts.get(item.id) ?? ""} @input=${(event) => { drafts.set(item.id, event.target.value); redraw(); }}></textarea>
+          <button type="submit" ?disabled=${isBusy(key) || !drafts.get(item.id)?.trim()}>Answer</button>
+        </form>
+      </div>`;
     },
     review: (item) => {
       const seen = looked.get(item.id)?.resource.value;
@@ -138,7 +144,7 @@ export function open() {
         </div>
       </div>
       ${one.behind ? html`<p class="behind">holds up <strong class="num">${one.behind}</strong> ${one.behind === 1 ? "task" : "tasks"}</p>` : html`<span></span>`}
-      <div class="item-body">${body}</div>
+      <div class="item-body">${looked.get(one.id)?.resource.error ? refused(looked.get(one.id).resource.error) : nothing}${body}</div>
     </li>`;
   }
 
@@ -188,6 +194,14 @@ export function open() {
       for (const { resource } of looked.values()) resource.close();
     },
   };
+}
+
+/** What the list has no room for: the whole text, why it is asked, who waits how. */
+function questionFacts(seen, item) {
+  const whole = seen.text.length > item.text.length && seen.text !== item.text ? seen.text : "";
+  const asker = seen.asker ? `${seen.asker} ${seen.is_parked ? "is parked until you answer" : "goes on meanwhile"}` : "";
+  return html`${whole || seen.context ? html`<details class="context-text"><summary>${seen.context ? "Background" : "The whole question"}</summary>${whole ? html`<p>${whole}</p>` : nothing}${seen.context ? html`<p>${seen.context}</p>` : nothing}</details>` : nothing}
+    ${asker ? html`<p class="item-facts">${asker}</p>` : nothing}`;
 }
 
 function reviewFacts(seen) {
@@ -296,7 +310,7 @@ function sessions(overview) {
   return html`<section class="section" aria-labelledby="sessions">
     <h2 id="sessions">Sessions <span class="num">${all.length}</span></h2>
     <div class="list">
-      <div class="session header" aria-hidden="true"><span>session</span><span>works on</span><span>state</span><span>context</span><span class="money">cost</span><span>last line</span><span class="age">sign</span><span></span></div>
+      <div class="session header" aria-hidden="true"><span>session</span><span>works on</span><span>state</span><span>context</span><span class="money">cost</span><span>last line</span><span class="age">heard</span><span></span></div>
       <ul class="rows">${repeat(all, (one) => one.id, session)}</ul>
     </div>
   </section>`;
