@@ -232,7 +232,7 @@ def test_script_in_what_people_and_models_wrote_is_text(seat: ServedSeat) -> Non
         cost_usd=0,
     )
     seat.project.services.questions.ask_director(
-        worker.caller, question=SCRIPT, options=[SCRIPT, "no"], none_applies=True
+        worker.caller, question=SCRIPT, options=(SCRIPT, "no"), none_applies=True
     )
     seat.project.services.fleet.pause_fleet(PERSON, reason=SCRIPT)
 
