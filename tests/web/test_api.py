@@ -34,6 +34,7 @@ LOOKING = {
     "fleet_status",
     "cost",
     "read_log",
+    "search_log",
 }
 PLANNING = {
     "create_plan",
