@@ -15,7 +15,7 @@ from typing import TypeAlias
 from sf_mcp.core.errors import CyclicDependencies, InvalidInput, NotFound
 from sf_mcp.core.models import TaskId
 from sf_mcp.core.ready_queue import ReadyQueue
-from sf_mcp.core.topology import arrange, longest_chain, make_room, oldest_first
+from sf_mcp.core.topology import arrange, count_behind, longest_chain, make_room, oldest_first
 from sf_mcp.core.vertex import UNFINISHED, Node, Standing, Vertex, check_range
 
 __all__ = ["Dependency", "Node", "Skip", "Standing", "TaskGraph"]
@@ -246,6 +246,11 @@ class TaskGraph:
     def ready_count(self) -> int:
         """Return how many tasks can be claimed now."""
         return len(self._queue)
+
+    def behind(self, task_ids: Iterable[TaskId]) -> dict[TaskId, int]:
+        """Return of each how many unfinished tasks wait for it, near and far, itself included."""
+        counted = count_behind(self._chosen(tuple(task_ids)))
+        return {vertex.id: count for vertex, count in counted.items()}
 
     def critical_path(self, task_ids: Iterable[TaskId] | None = None) -> tuple[TaskId, ...]:
         """Return the longest chain, by estimates, of unfinished tasks (of these), first task first.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from sf_mcp.core.models import (
     MergeRequestId,
@@ -13,6 +14,47 @@ from sf_mcp.core.models import (
     TaskId,
 )
 from sf_mcp.core.states import MergeState, PlanState, SessionState, TaskState
+
+
+class WaitingKind(StrEnum):
+    """What somebody has to settle, the first where one would be two of them."""
+
+    PAUSED = "paused"
+    """The fleet starts and lands nothing until somebody says so."""
+    BUDGET = "budget"
+    """The fleet has cost all that it may."""
+    CONFIGURATION = "configuration"
+    """An edit cannot be used; the last good configuration is in force."""
+    REWRITTEN = "rewritten"
+    """A branch has another history than the fleet builds on."""
+    TARGET = "target"
+    """The target fails a check."""
+    STUCK = "stuck"
+    PROPOSAL = "proposal"
+    CONFLICT = "conflict"
+    """A merge request in conflict that stewards left to the person."""
+    REVIEW = "review"
+    """A merge request that waits for the person's yes or no."""
+    QUESTION = "question"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingLine:
+    """One thing that waits for the person."""
+
+    kind: WaitingKind
+    id: str
+    """What it is about: `Q4`, `M7`, `T12`; empty for the fleet as a whole."""
+    task_id: TaskId | None
+    text: str
+    """One line; for what a note of the overview says too, the same words."""
+    options: tuple[str, ...]
+    """Answers to choose from; any other text may do as well."""
+    since: datetime | None
+    behind: int
+    """Unfinished tasks that wait for it, itself included."""
+    command: str
+    """How to settle it in the terminal; empty where `text` has the commands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +84,10 @@ class SessionLine:
     state: SessionState
     note: str
     """For one that waits to be resumed: what ended its process, and when it goes on."""
+    question_id: QuestionId | None
+    """What it is blocked on."""
+    question: str
+    asked_at: datetime | None
     is_turn_active: bool
     context_tokens: int
     context_window: int
@@ -97,6 +143,10 @@ class Overview:
     parked_reason: str
     notes: list[str]
     """What a person should know: no checks, a bad edit of the configuration."""
+    waiting: list[WaitingLine]
+    """What waits for the person: what holds up most first, then what has waited longest."""
+    waiting_count: int
+    """How many there are; `waiting` has the first of them."""
     target: TargetLine
     counts: dict[str, int]
     ready: int

@@ -172,5 +172,35 @@ def longest_chain(vertices: Iterable[Vertex]) -> list[Vertex]:
     return chain
 
 
+def count_behind(asked: Iterable[Vertex]) -> dict[Vertex, int]:
+    """Return of each how many unfinished ones wait for it, near and far, itself included.
+
+    One walk for all, dependents first: what waits for a vertex is a set, kept as the bits of a
+    number, and no longer than something still needs it.
+    """
+    counts = dict.fromkeys(asked, 0)
+    region = dict.fromkeys(counts)
+    found = list(counts)
+    for vertex in found:  # grows while it is walked
+        new = [d for d in vertex.dependents if d.is_unfinished and d not in region]
+        region.update(dict.fromkeys(new))
+        found += new
+    needed = {vertex: sum(d in region for d in vertex.dependencies) for vertex in found}
+    behind: dict[Vertex, int] = {}
+    for number, vertex in enumerate(sorted(found, key=_position, reverse=True)):
+        bits = 1 << number if vertex.is_unfinished else 0
+        for dependent in vertex.dependents:
+            if dependent in region and dependent.is_unfinished:
+                bits |= behind[dependent]
+                needed[dependent] -= 1
+                if needed[dependent] == 0:
+                    del behind[dependent]
+        if vertex in counts:
+            counts[vertex] = bits.bit_count()
+        if needed[vertex]:
+            behind[vertex] = bits
+    return counts
+
+
 def _position(vertex: Vertex) -> int:
     return vertex.position

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from sf_mcp.service.snapshots import SnapshotService
     from sf_mcp.service.target import TargetService
     from sf_mcp.service.train import TrainService
+    from sf_mcp.service.train_views import TrainViewService
     from sf_mcp.service.transcripts import TranscriptService
     from sf_mcp.service.work import WorkService
     from sf_mcp.service.workspace import Workspace
@@ -318,6 +319,15 @@ class Services:
             self.checking,
             self.resolving,
             self.radar,
+        )
+
+    @cached_property
+    def train_views(self) -> "TrainViewService":
+        """Looking at the train."""
+        from sf_mcp.service.train_views import TrainViewService
+
+        return TrainViewService(
+            self.workspace, self.checking, self.radar, lambda: self.train.trials.running
         )
 
     @cached_property

@@ -13,6 +13,7 @@ from sf_mcp.core.overview import (
     SessionLine,
     TargetLine,
     TaskLine,
+    WaitingLine,
 )
 from sf_mcp.core.states import (
     LIVE_SESSIONS,
@@ -26,12 +27,14 @@ from sf_mcp.core.states import (
 from sf_mcp.core.text import one_line
 from sf_mcp.service import check_notes
 from sf_mcp.service.filling import with_room
+from sf_mcp.service.inbox import inbox
 from sf_mcp.service.limits import forget_question, held_reason, lift
 from sf_mcp.service.merge_status import merge_status
 from sf_mcp.service.pauses import parked, pause, paused_reason
 from sf_mcp.service.planning_rights import planning
 from sf_mcp.service.resume_status import resume_status
 from sf_mcp.service.rewritten import PLACES, rewritten_fact
+from sf_mcp.service.spending import is_spent, of_fleet
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import (
@@ -90,6 +93,7 @@ class FleetService:
                 counts.get(state, 0)
                 for state in (TaskState.CLAIMED, TaskState.WAITING, TaskState.IN_REVIEW)
             )
+            waiting, waiting_count = self._inbox(tx, has_budget=has_budget)
             set_aside = counts.get(TaskState.STUCK, 0) + counts.get(TaskState.PROPOSED, 0)
             return Overview(
                 at=tx.now,
@@ -98,6 +102,8 @@ class FleetService:
                 parked_until=park.until if park else None,
                 parked_reason=f"{park.what}: {park.reason}" if park else "",
                 notes=self._notes(tx, vacuous, target_branch, has_budget=has_budget),
+                waiting=waiting,
+                waiting_count=waiting_count,
                 target=_target_line(tx, target_branch),
                 counts={state.value: number for state, number in counts.items()},
                 ready=len(ready),
@@ -151,13 +157,21 @@ class FleetService:
             # A bad edit: the last good configuration goes on, unless there has been none.
             settings = self._workspace.settings
             return settings.vacuous_sentence, settings.merge.target_branch, True
+        if self._workspace.settings_file.problem:
+            self._workspace.settings_file.current()  # it may have been mended since
         return read.vacuous_sentence, read.target_branch, read.has_budget
+
+    def _inbox(self, tx: Transaction, *, has_budget: bool) -> tuple[list[WaitingLine], int]:
+        spent = ""
+        if has_budget:
+            fleet = of_fleet(tx, self._workspace.settings.budget)
+            spent = str(fleet) if is_spent(fleet) else ""
+        problem = self._workspace.settings_file.problem
+        return inbox(tx, lambda: self._workspace.settings, str(problem or ""), spent)
 
     def _notes(
         self, tx: Transaction, vacuous: str, target_branch: str, *, has_budget: bool
     ) -> list[str]:
-        if self._workspace.settings_file.problem:
-            self._workspace.settings_file.current()  # it may have been mended since
         problem = self._workspace.settings_file.problem
         notes = [vacuous] if vacuous else []
         notes += filter(None, (facts.get(tx.db, rewritten_fact(place)) for place in PLACES))
@@ -261,6 +275,9 @@ def _session_lines(
         task = tasks.TASKS.get(tx.db, session.subject)
         if request := merge_requests.MERGE_REQUESTS.get(tx.db, session.subject):
             task = tasks.get(tx.db, request.task_id)
+        asked = questions.open_of_task(tx.db, task.id) if task is not None else None
+        if asked is not None and asked.session_id != session.id:
+            asked = None
         lines.append(
             SessionLine(
                 id=session.id,
@@ -272,6 +289,9 @@ def _session_lines(
                 note=resume_status(tx, task, session, most_failures())
                 if task is not None and session.state is SessionState.BACKOFF
                 else "",
+                question_id=asked.id if asked else None,
+                question=one_line(asked.text, 300) if asked else "",
+                asked_at=asked.asked_at if asked else None,
                 is_turn_active=session.is_turn_active,
                 context_tokens=session.context_tokens,
                 context_window=session.context_window,

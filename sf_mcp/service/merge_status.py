@@ -31,6 +31,18 @@ def is_released(tx: Transaction, request: MergeRequest, settings: "Settings") ->
     )
 
 
+def is_left_to_person(tx: Transaction, request: MergeRequest, settings: "Settings") -> bool:
+    """Return whether an open merge request goes on only with the person's word."""
+    if conflicts.live_of(tx.db, request.id) is not None:
+        return request.is_escalated
+    if is_released(tx, request, settings):
+        return False
+    is_decidable = request.checked_tree is not None or bool(request.no_changes_reason)
+    return request.is_escalated or (
+        is_decidable and not request.held and is_reviewed(tx, request, settings)
+    )
+
+
 def merge_status(tx: Transaction, request: MergeRequest, settings: "Settings") -> str:
     """Return one phrase: what the merge request waits for."""
     if request.state is not MergeState.OPEN:

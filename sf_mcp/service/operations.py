@@ -41,6 +41,7 @@ OPERATIONS: Mapping[str, tuple[str, frozenset[Role]]] = {
     "get_merge_request": ("requests.get_merge_request", LOOKING),
     "show_merge_request": ("merge_views.show_merge_request", LOOKING),
     "show_changes": ("branches.show_changes", LOOKING),
+    "show_train": ("train_views.show_train", LOOKING),
     "approve_merge": ("requests.approve_merge", PERSONAL),
     "send_back": ("requests.send_back", PERSONAL),
     "list_snapshots": ("snapshots.list_snapshots", LOOKING),

@@ -246,7 +246,15 @@ class QueryService:
                     sentence, step = f"{sentence[:-1]}, but {hold[0]}.", hold[1]
             case TaskState.OPEN:
                 sentence, step = self._why_open(tx, task)
-        return Why(subject=task.id, sentence=sentence, facts=facts, next_step=step)
+        return Why(
+            subject=task.id,
+            sentence=sentence,
+            facts=facts,
+            next_step=step,
+            changes=[step] if step else [],
+            expected_at=None,
+            expected="unknown: nothing has been measured yet",
+        )
 
     def _why_stuck(self, tx: Transaction, task: Task) -> tuple[str, str]:
         retry = f"sf task retry {task.id}"

@@ -28,7 +28,6 @@ from sf_mcp.core.states import MergeEvent, MergeState, TaskEvent
 from sf_mcp.core.text import one_line
 from sf_mcp.git.command import GitFailed
 from sf_mcp.git.repository import Repository
-from sf_mcp.service import conflict_state
 from sf_mcp.service.candidates import Candidates, Chain, Clash, Interrupted
 from sf_mcp.service.check_words import repair_detail
 from sf_mcp.service.checking import Checking
@@ -41,7 +40,7 @@ from sf_mcp.service.radar import RadarService
 from sf_mcp.service.requests import RequestService
 from sf_mcp.service.resolving import Resolving
 from sf_mcp.service.target import TargetService
-from sf_mcp.service.train_facts import TrainFacts
+from sf_mcp.service.train_facts import TrainFacts, in_line
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.trials import Stand, Trials
 from sf_mcp.service.workspace import Workspace
@@ -166,15 +165,7 @@ class TrainService:
         with self._workspace.read() as tx:
             if paused_reason(tx):
                 return None
-            waiting = [
-                one
-                for one in merge_requests.in_state(tx.db, MergeState.OPEN)
-                if not conflict_state.is_open(tx, one)
-            ]
-            return sorted(
-                waiting,
-                key=lambda one: (tx.graph.effective_priority(one.task_id), int(one.id[1:])),
-            )
+            return in_line(tx)
 
     # -- what needs no trial -----------------------------------------------------------------------
 

@@ -12,13 +12,16 @@ from sf_mcp.core import merge_queue
 from sf_mcp.core.errors import GitRefused
 from sf_mcp.core.merge_queue import Outcome, Queued
 from sf_mcp.core.models import MergeRequest, Oid, TrialRecord
+from sf_mcp.core.states import MergeState
 from sf_mcp.core.verdicts import condemning
+from sf_mcp.service import conflict_state
 from sf_mcp.service.checking import Checking
 from sf_mcp.service.merge_status import is_released
 from sf_mcp.service.radar import RadarService
+from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.trials import Stand
 from sf_mcp.service.workspace import Workspace
-from sf_mcp.store import landings, trials
+from sf_mcp.store import landings, merge_requests, trials
 
 logger = logging.getLogger(__name__)
 
@@ -133,6 +136,18 @@ class TrainFacts:
         if not checks or any(check.name not in known for check in checks):
             return None
         return all(known[check.name].passed for check in checks)
+
+
+def in_line(tx: Transaction) -> list[MergeRequest]:
+    """Return the open merge requests that are not in conflict, first to land first."""
+    found = [
+        one
+        for one in merge_requests.in_state(tx.db, MergeState.OPEN)
+        if not conflict_state.is_open(tx, one)
+    ]
+    return sorted(
+        found, key=lambda one: (tx.graph.effective_priority(one.task_id), int(one.id[1:]))
+    )
 
 
 def _number_before(stored: Sequence[TrialRecord], place: int) -> int:

@@ -6,6 +6,7 @@ from mcp.server.mcpserver import Context, MCPServer
 from pydantic import Field
 
 from sf_mcp.core.models import Event
+from sf_mcp.core.overview import WaitingLine
 from sf_mcp.service.merge_views import MergeView
 from sf_mcp.service.questions import QuestionView
 from sf_mcp.service.requests import RequestView
@@ -130,6 +131,7 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
         seen = await boundary.ask(lambda: services.fleet.fleet_status(caller))
         colour = {True: "green", False: "red", None: "not checked"}[seen.target.is_green]
         result = FleetResult(
+            waiting=[_waiting(line) for line in seen.waiting][:30],
             paused=seen.paused,
             notes=seen.notes,
             target=f"{seen.target.branch} at {(seen.target.commit or '')[:12]}, {colour}; your "
@@ -251,6 +253,14 @@ def register_approvals(server: MCPServer[None], boundary: Boundary) -> None:
             record,
             request={"merge_request": merge_request, "reason": reason},
         )
+
+
+def _waiting(line: WaitingLine) -> str:
+    """Return one thing that waits, what it holds up and how it is settled."""
+    who = f"{line.kind.value} {line.id}".strip()
+    behind = f" (holds up {line.behind})" if line.behind else ""
+    how = f" [{line.command}]" if line.command else ""
+    return clipped(f"{who}{behind}: {line.text}", LINE_CHARACTERS) + how
 
 
 def _question(question: QuestionView, limit: int) -> QuestionLine:

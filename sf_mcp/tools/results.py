@@ -142,12 +142,20 @@ class WhyResult(BaseModel):
     sentence: str
     facts: list[str]
     next_step: str
+    changes: list[str] = Field(description="What would change it, each with its command.")
+    expected: str = Field(description="When it has landed, as far as that can be told.")
     note: str = ""
 
     @classmethod
     def of(cls, why: Why) -> "WhyResult":
         """Return the answer as a tool result."""
-        result = cls(sentence=why.sentence, facts=why.facts, next_step=why.next_step)
+        result = cls(
+            sentence=why.sentence,
+            facts=why.facts,
+            next_step=why.next_step,
+            changes=why.changes,
+            expected=why.expected,
+        )
         return fitted(result, note="Shortened.")
 
 
@@ -411,6 +419,9 @@ class EventList(BaseModel):
 class FleetResult(BaseModel):
     """The fleet at a glance."""
 
+    waiting: list[str] = Field(
+        description="What waits for the person or a director, what holds up most first."
+    )
     paused: str
     notes: list[str]
     target: str

@@ -27,6 +27,7 @@ LOOKING = {
     "get_merge_request",
     "show_changes",
     "show_merge_request",
+    "show_train",
     "list_snapshots",
     "get_snapshot",
     "list_sessions",
