@@ -5,7 +5,7 @@ import http.client
 import json
 import os
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -117,27 +117,31 @@ class Client:
             ServerUnreachable: nothing answers, or the answer is not the server's.
             Refused: the server refused; the message says what to do next.
         """
+        return self.post(f"/api/{name}", arguments, timeout_seconds=timeout_seconds)
+
+    def post(self, path: str, body: Mapping[str, Any], *, timeout_seconds: float) -> Any:
+        """Send a JSON object to a path of the server; otherwise like `call`."""
         connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_seconds)
         self._connection = connection
         try:
             connection.request(
                 "POST",
-                f"/api/{name}",
-                body=json.dumps(arguments),
+                path,
+                body=json.dumps(body),
                 headers={
                     "Authorization": f"Bearer {self._token}",
                     "Content-Type": "application/json",
                 },
             )
             response = connection.getresponse()
-            body = response.read()
+            content = response.read()
         except (OSError, http.client.IncompleteRead) as error:
             raise self._silent(error) from error
         except http.client.HTTPException as error:
             raise self._somebody_else() from error
         finally:
             connection.close()
-        return self._taken(response.status, body)
+        return self._taken(response.status, content)
 
     def events(
         self, *, after: int | None = None, timeout_seconds: float = SILENCE_SECONDS
@@ -176,10 +180,10 @@ class Client:
         finally:
             connection.close()
 
-    def _taken(self, status: int, body: bytes) -> Any:
+    def _taken(self, status: int, content: bytes) -> Any:
         """Return the answer's value, or raise what the server refused."""
         try:
-            answer = json.loads(body or b"null")
+            answer = json.loads(content or b"null")
         except ValueError as error:
             raise self._somebody_else() from error
         if status == HTTPStatus.OK:

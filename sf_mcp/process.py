@@ -10,6 +10,7 @@ kernel has given to somebody else is never signalled. A process that makes a ses
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,6 +33,16 @@ KILL_WAIT_SECONDS = 5.0
 """After KILL a process can only linger in the kernel; nobody should wait longer for that."""
 FIRST_POLL_SECONDS = 0.002
 LONGEST_POLL_SECONDS = 0.05
+
+
+def own_program(name: str, module: str) -> tuple[str, ...]:
+    """Return the words that run a program of this very installation, from wherever they are said.
+
+    `module` is the same as a module of Python's, for an installation without scripts.
+    """
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.is_file() else shutil.which(name)
+    return (found,) if found else (sys.executable, "-m", module)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

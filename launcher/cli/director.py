@@ -8,14 +8,14 @@ import os
 from pathlib import Path
 
 from launcher.core.command_line import (
-    TOKEN_VARIABLE,
     InteractiveDirector,
     clean_environment,
     interactive_command,
 )
 from launcher.prompts import write_prompt
 from launcher.settings import require_claude
-from sf_mcp.client import address_of, connect, person_token
+from sf_mcp import process
+from sf_mcp.client import address_of, connect
 from sf_mcp.core.errors import ServerUnreachable
 from sf_mcp.core.layout import Layout
 from sf_mcp.core.models import Role
@@ -42,11 +42,10 @@ def become_director(root: Path, *, model: str | None) -> None:
         InteractiveDirector(
             claude=claude.path,
             mcp_url=f"{address.url}/{Role.PERSON.value}/mcp",
-            hook_url=f"{address.url}/hooks",
+            sf=process.own_program("sf", "sf_mcp.cli"),
             prompt_file=str(write_prompt(layout, Role.DIRECTOR)),
             model=model,
         )
     )
-    environment = clean_environment(os.environ) | {TOKEN_VARIABLE: person_token(layout)}
     os.chdir(root)
-    os.execvpe(command[0], list(command), environment)
+    os.execvpe(command[0], list(command), clean_environment(os.environ))

@@ -1,7 +1,8 @@
 """What a Claude Code process is started with: its arguments and its environment.
 
 Rule 1: the token is only ever in the environment (`SF_TOKEN`); arguments name the variable, since
-any process of the machine can read another one's arguments.
+any process of the machine can read another one's arguments. A person's own session has none there
+either: its client asks `sf token` for it (`sf_mcp.core.wiring`).
 Rule 2: what a session may not use, it does not get to see (`--tools`): no tool that wakes the model
 later, starts further sessions or reaches the network is offered to a session of the fleet.
 """
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from sf_mcp.core import wiring
 from sf_mcp.core.models import Role, SessionId
 
 MCP_SERVER_NAME = "sf"
@@ -29,8 +31,6 @@ HOOK_TIMEOUT_SECONDS = 5
 """Without one, a hook endpoint that hangs would stall the session for ten minutes."""
 
 HEADLESS_HOOKS = ("Stop", "PreToolUse", "PostToolUse", "SessionEnd")
-INTERACTIVE_HOOKS = ("Stop", "PostToolUse", "SessionEnd")
-"""A person's own session is not gated: `PreToolUse` would only slow it down."""
 
 WORKER_TOOLS = ("Bash", "Read", "Edit(./**)", "Write(./**)", "NotebookEdit(./**)", "Grep", "Glob")
 READING_TOOLS = ("Read(./**)", "Grep(./**)", "Glob(./**)")
@@ -44,9 +44,6 @@ DEFAULT_TOOLS: Mapping[Role, tuple[str, ...]] = {
     Role.STEWARD: READING_TOOLS,
     Role.DIRECTOR: READING_TOOLS,
 }
-
-ASK_THE_PERSON = ("approve_merge", "send_back", "cancel_plan", "cancel_task")
-"""Tools of a person's director that Claude Code asks the person about each time."""
 
 # Set by Claude Code for the processes that it starts [seen in 2.1.330's `env`]: a session that
 # inherits them takes itself for a child of that session. The flags below them change what a
@@ -150,11 +147,11 @@ class InteractiveDirector:
 
     claude: str
     mcp_url: str
-    hook_url: str
+    sf: tuple[str, ...]
+    """The words that run `sf`, which gives the session its token, its hooks and its status line."""
     prompt_file: str
     model: str | None = None
     """None: the person's own choice."""
-    call_timeout_seconds: float = MCP_CALL_TIMEOUT_SECONDS
 
 
 def headless_command(session: HeadlessSession) -> tuple[str, ...]:
@@ -209,22 +206,21 @@ def interactive_command(director: InteractiveDirector) -> tuple[str, ...]:
         director.claude,
         *model,
         "--mcp-config",
-        _compact(mcp_config(director.mcp_url, director.call_timeout_seconds)),
+        _compact(
+            {"mcpServers": {wiring.SERVER_NAME: wiring.server_entry(director.mcp_url, director.sf)}}
+        ),
         "--settings",
         _compact(
             {
-                "hooks": http_hooks(director.hook_url, INTERACTIVE_HOOKS),
-                "permissions": {
-                    "ask": [f"mcp__{MCP_SERVER_NAME}__{name}" for name in ASK_THE_PERSON]
-                },
+                "hooks": wiring.hook_settings(director.sf),
+                "permissions": wiring.permission_rules(),
+                "statusLine": wiring.status_line(director.sf),
             }
         ),
         "--append-system-prompt-file",
         director.prompt_file,
         "--permission-mode",
         "default",
-        "--allowedTools",
-        f"mcp__{MCP_SERVER_NAME}",
     )
 
 

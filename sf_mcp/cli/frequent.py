@@ -1,4 +1,4 @@
-"""The two commands that people, prompts and scripts ask for all day: what is ready, how it stands.
+"""The commands that people, prompts, scripts and Claude Code ask for all day.
 
 In their plain forms they are run without a command line parser, which takes longer to import than
 they take to answer; in all other forms `task` and `fleet` call the same functions.
@@ -39,6 +39,20 @@ def show_tasks(listing: Any, *, empty: str) -> None:
         hint(f"{len(rows)} of {listing['total']}; the next: --after {listing['next_after']}")
 
 
+def hook() -> None:
+    """Answer a hook of Claude Code."""
+    from sf_mcp.cli.hook import hook as answer
+
+    answer()
+
+
+def statusline() -> None:
+    """Print the status line of a session."""
+    from sf_mcp.cli.hook import statusline as show
+
+    show()
+
+
 def status(*, as_json: bool = False) -> None:
     """Print the overview on one screen."""
     overview = api.call("fleet_status")
@@ -55,4 +69,6 @@ FREQUENT: Mapping[tuple[str, ...], Callable[[], None]] = {
     ("task", "ready", "--json"): partial(ready, as_json=True),
     ("status",): status,
     ("status", "--json"): partial(status, as_json=True),
+    ("hook",): hook,
+    ("statusline",): statusline,
 }

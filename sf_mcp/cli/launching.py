@@ -5,7 +5,6 @@ which then says in which order things end.
 """
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import anyio.to_thread
 
 from sf_mcp.cli.output import hint
 from sf_mcp.core.exits import ExitCode
-from sf_mcp.process import end_child, spawn
+from sf_mcp.process import end_child, own_program, spawn
 
 FIRST_DELAY_SECONDS = 1.0
 LONGEST_DELAY_SECONDS = 60.0
@@ -37,11 +36,9 @@ def launcher_command() -> list[str]:
     return [*launcher_program(), "--attached", f"--parent={os.getpid()}"]
 
 
-def launcher_program() -> list[str]:
+def launcher_program() -> tuple[str, ...]:
     """Return how to run `sf-launch` of this very installation."""
-    beside = Path(sys.executable).with_name("sf-launch")
-    found = str(beside) if beside.is_file() else shutil.which("sf-launch")
-    return [found] if found else [sys.executable, "-m", "launcher"]
+    return own_program("sf-launch", "launcher")
 
 
 class Fleet:

@@ -36,6 +36,10 @@ SINGLE: Mapping[str, str] = {
     "resume": "fleet",
     "restore": "snapshot",
     "token": "person_token",
+    "attach": "attach",
+    "detach": "attach",
+    "hook": "hook",
+    "statusline": "hook",
 }
 """Command without a noun -> its module, which registers it with `register`."""
 

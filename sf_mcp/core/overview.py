@@ -119,6 +119,18 @@ class QuestionLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DirectorLine:
+    """A person's own Claude Code session that is attached as director."""
+
+    id: str
+    """Claude Code's own id of it."""
+    context_tokens: int
+    context_window: int
+    """Zero while its status line has not said."""
+    seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TargetLine:
     """Where the target branch is, and how far the person's checkout has followed."""
 
@@ -157,5 +169,6 @@ class Overview:
     sessions: list[SessionLine]
     merges: list[MergeLine]
     questions: list[QuestionLine]
+    directors: list[DirectorLine]
     cost_usd: float
     newest_event: int

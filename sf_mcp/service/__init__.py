@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from sf_mcp.service.requests import RequestService
     from sf_mcp.service.resolutions import ResolutionService
     from sf_mcp.service.resolving import Resolving
+    from sf_mcp.service.seats import SeatService
     from sf_mcp.service.sessions import SessionService
     from sf_mcp.service.snapshots import SnapshotService
     from sf_mcp.service.target import TargetService
@@ -160,7 +161,14 @@ class Services:
         """Answers to Claude Code's hooks."""
         from sf_mcp.service.hooks import HookService
 
-        return HookService(self.workspace, self.sessions, self.conflict_warnings)
+        return HookService(self.workspace, self.sessions, self.conflict_warnings, self.seats)
+
+    @cached_property
+    def seats(self) -> "SeatService":
+        """A person's own sessions as directors."""
+        from sf_mcp.service.seats import SeatService
+
+        return SeatService(self.workspace)
 
     @cached_property
     def notices(self) -> "Notices":

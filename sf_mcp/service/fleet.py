@@ -6,6 +6,7 @@ from sf_mcp.core.errors import ConfigInvalid
 from sf_mcp.core.identity import Caller
 from sf_mcp.core.models import Event, Role
 from sf_mcp.core.overview import (
+    DirectorLine,
     MergeLine,
     Overview,
     PlanLine,
@@ -45,6 +46,7 @@ from sf_mcp.store import (
     plans,
     pull_requests,
     questions,
+    seats,
     sessions,
     tasks,
 )
@@ -134,6 +136,15 @@ class FleetService:
                         asked_at=question.asked_at,
                     )
                     for question in questions.in_state(tx.db, QuestionState.OPEN)
+                ],
+                directors=[
+                    DirectorLine(
+                        id=seat.client_session,
+                        context_tokens=seat.context_tokens,
+                        context_window=seat.context_window,
+                        seen_at=seat.seen_at,
+                    )
+                    for seat in seats.attached(tx.db)
                 ],
                 cost_usd=sessions.total_cost(tx.db),
                 newest_event=events.newest_number(tx.db),

@@ -13,6 +13,7 @@ from sf_mcp.service import answers
 from sf_mcp.service.conflict_warnings import ConflictWarnings
 from sf_mcp.service.fencing import given_up
 from sf_mcp.service.filling import ENDING_TOOLS, HANDOFF_TOOL, Fullness, fill_of
+from sf_mcp.service.seats import SeatService
 from sf_mcp.service.sessions import SessionService
 from sf_mcp.service.spending import tightest
 from sf_mcp.service.workspace import Workspace
@@ -32,16 +33,18 @@ class HookService:
         workspace: Workspace,
         session_service: SessionService,
         conflict_warnings: ConflictWarnings,
+        seats: SeatService,
     ) -> None:
         """Work on this project."""
         self._workspace = workspace
         self._sessions = session_service
         self._conflict_warnings = conflict_warnings
+        self._seats = seats
 
     def answer(self, caller: Caller, event: dict[str, Any]) -> dict[str, Any]:
         """Return what Claude Code should make of the event."""
         if caller.session_id is None:
-            return {}
+            return self._seats.answer(caller, event) if caller.role is Role.PERSON else {}
         name = event.get("hook_event_name")
         if (refusal := given_up(self._workspace, caller)) is not None:
             # Its turn may end, and does not go on: what it would write is no longer its own.

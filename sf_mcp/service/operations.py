@@ -58,6 +58,8 @@ OPERATIONS: Mapping[str, tuple[str, frozenset[Role]]] = {
     "resume_fleet": ("fleet.resume_fleet", PLANNING),
     "open_page": ("browsers.open_page", PERSONAL),
     "sign_out_browsers": ("browsers.sign_out_browsers", PERSONAL),
+    "address": ("seats.address", PERSONAL),
+    "report_seat": ("seats.report", PERSONAL),
     "session_started": ("sessions.started", PERSONAL),
     "session_connected": ("sessions.connected", PERSONAL),
     "session_heard": ("sessions.heard", PERSONAL),

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from datetime import datetime
 
 from sf_mcp.core.models import Event
@@ -44,6 +45,21 @@ def after(
 def newest_of(db: sqlite3.Connection, kind: str, subject: str) -> Event | None:
     """Return the newest event of one kind about the subject."""
     return EVENTS.first(db, "subject = ? AND kind = ? ORDER BY number DESC", subject, kind)
+
+
+def first_of(db: sqlite3.Connection, kind: str, subject: str, after: int) -> Event | None:
+    """Return the first event of one kind about the subject after a number."""
+    where = "subject = ? AND kind = ? AND number > ? ORDER BY number"
+    return EVENTS.first(db, where, subject, kind, after)
+
+
+def of_kinds_after(
+    db: sqlite3.Connection, kinds: Sequence[str], number: int, limit: int
+) -> list[Event]:
+    """Return the newest events of these kinds after `number`, oldest of them first."""
+    marks = ", ".join("?" * len(kinds))
+    where = f"number > ? AND kind IN ({marks}) ORDER BY number DESC LIMIT ?"
+    return EVENTS.select(db, where, number, *kinds, limit)[::-1]
 
 
 def latest(db: sqlite3.Connection, *, subject: str = "", limit: int = 50) -> list[Event]:

@@ -23,11 +23,12 @@ main()
 """
 
 
-def _imported(person: Person, *words: str) -> set[str]:
+def imported_by(person: Person, *words: str) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", TELL, *words],
         cwd=person.root,
         env=person.environment,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=30,
@@ -40,20 +41,20 @@ def test_frequent_commands_import_neither_pydantic_nor_the_parser(tmp_path: Path
     person = someone_with_a_plan(tmp_path, "One")
     person.ok("status")
     for words in (("task", "ready"), ("status",), ("status", "--json")):
-        imported = _imported(person, *words)
+        imported = imported_by(person, *words)
         assert "sf_mcp.service.workspace" in imported
         assert not {name.split(".")[0] for name in imported} & TOO_DEAR
         assert not {name for name in imported if name.startswith(GIT)}
     with person.serving():
         for words in (("task", "ready"), ("status",)):
-            imported = _imported(person, *words)
+            imported = imported_by(person, *words)
             assert "http.client" in imported
             assert not {name.split(".")[0] for name in imported} & {*TOO_DEAR, "sqlite3", "yaml"}
 
 
 def test_a_command_imports_its_own_module_alone(tmp_path: Path) -> None:
     person = someone_with_a_plan(tmp_path)
-    imported = _imported(person, "plan", "list")
+    imported = imported_by(person, "plan", "list")
     modules = {"task", "plan", "dep", "mr", "question", "session", "config", "serve", "init"}
     assert {name for name in modules if f"sf_mcp.cli.{name}" in imported} == {"plan"}
     assert "rich" not in imported

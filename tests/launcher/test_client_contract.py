@@ -4,6 +4,7 @@ A failure here means that the client has changed, not that our code is wrong: se
 version was tested.
 """
 
+import json
 import math
 import os
 import signal
@@ -481,12 +482,22 @@ def test_a_context_that_fills_up_is_not_compacted(bench: Bench) -> None:
 
 
 def test_a_persons_director_asks_before_it_approves_and_not_before_it_looks(bench: Bench) -> None:
-    """Without a person at the terminal, what would be asked is denied."""
+    """Without a person at the terminal, what would be asked is denied.
+
+    The token reaches the client by `headersHelper`, and hooks are commands without a shell.
+    """
+    program = bench.root / "it's a folder" / "sf"
+    program.parent.mkdir()
+    headers = json.dumps({"Authorization": f"Bearer {TOKEN}"})
+    program.write_text(
+        f"#!/bin/sh\necho \"$@\" >> '{bench.root}/said'\n[ \"$1\" = hook ] || echo '{headers}'\n"
+    )
+    program.chmod(0o755)
     command = interactive_command(
         InteractiveDirector(
             claude=client_binary(),
             mcp_url=bench.server.mcp_url,
-            hook_url=bench.server.hook_url,
+            sf=(str(program),),
             prompt_file=str(bench.prompt_file),
         )
     )
@@ -504,6 +515,8 @@ def test_a_persons_director_asks_before_it_approves_and_not_before_it_looks(benc
         assert results['{"result":"You hold T1."}'] is False
         assert sum(results.values()) == 1
         assert "approve_merge" not in bench.server.calls
+    said = (bench.root / "said").read_text().splitlines()
+    assert {"token --headers", "hook"} <= set(said) <= {"token --headers", "hook", "statusline"}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Arguments and environment of a session; that Claude Code takes them is test_client_contract."""
 
 import json
+import re
 from typing import Any
 
 from launcher.core.command_line import (
@@ -204,7 +205,7 @@ def test_a_persons_director_keeps_their_settings_and_is_asked_before_approving()
         InteractiveDirector(
             claude="claude",
             mcp_url="http://127.0.0.1:7420/director/mcp",
-            hook_url="http://127.0.0.1:7420/hook",
+            sf=("/opt/a b/sf",),
             prompt_file="/tmp/director.md",
         )
     )
@@ -213,6 +214,13 @@ def test_a_persons_director_keeps_their_settings_and_is_asked_before_approving()
     assert not {"-p", "--setting-sources", "--strict-mcp-config", "--model"} & set(command)
     assert value_of(command, "--permission-mode") == "default"
     assert "mcp__sf__approve_merge" in settings["permissions"]["ask"]
+    (asking,) = settings["hooks"]["PreToolUse"]
+    assert re.search(asking["matcher"], "mcp__plugin_fleet_sf__approve_merge")
+    assert not re.search(asking["matcher"], "mcp__sf__get_task")
+    (server,) = json.loads(value_of(command, "--mcp-config"))["mcpServers"].values()
+    assert server["headersHelper"] == "'/opt/a b/sf' token --headers"
+    assert settings["statusLine"]["command"] == "'/opt/a b/sf' statusline"
+    assert "headers" not in server
     assert "claudeMdExcludes" not in settings
 
 

@@ -11,14 +11,16 @@ CREATE TABLE browsers (
     expires_at TEXT NOT NULL
 );
 
--- a person's own Claude Code session as director, and how much of what happened it was told
+-- a person's own Claude Code session as director, and the newest event that it was told of
 CREATE TABLE seats (
     client_session TEXT PRIMARY KEY,
     told INTEGER NOT NULL,
     context_tokens INTEGER NOT NULL,
     context_window INTEGER NOT NULL,
     created_at TEXT NOT NULL,
-    seen_at TEXT NOT NULL
+    seen_at TEXT NOT NULL,
+    -- kept after its end: the client can go on with it, and is then told what it has missed
+    ended_at TEXT
 );
 
 -- what the person's command was run for: once for each thing
