@@ -3,10 +3,10 @@
 // Every request brings two secrets: a cookie, which scripts do not see, and a key, which the link of
 // `sf open` leaves in the address and this module keeps. Neither is of use without the other.
 
+import { follow, KEY_HEADER, SIGNED_OUT, UNREACHABLE } from "./stream.js";
+import { shareWorker } from "./workers.js";
+
 const KEY = "stoneforge-key";
-const STALE_MILLISECONDS = 40_000; // the server says something each 15 s
-const FIRST_WAIT_MILLISECONDS = 1_000;
-const LONGEST_WAIT_MILLISECONDS = 15_000;
 
 /** What the server refused, in its own words; `remedy` says what to do next. */
 export class Refused extends Error {
@@ -24,8 +24,10 @@ export class Refused extends Error {
   }
 }
 
-const SIGNED_OUT = ["This browser is signed out.", "Sign in again: run `sf open` in a terminal."];
-const UNREACHABLE = ["The server does not answer.", "Start it with `sf serve`; this page goes on by itself."];
+/** @param {{code: string, message: string, remedy: string}} words */
+function refused({ code, message, remedy }) {
+  return new Refused(code, message, remedy);
+}
 
 /** Take the key out of the address, where `sf open` has put it. */
 function takeKey() {
@@ -35,7 +37,6 @@ function takeKey() {
   history.replaceState(null, "", location.pathname);
 }
 takeKey();
-addEventListener("hashchange", takeKey);
 
 /** @returns {string} */
 function key() {
@@ -55,29 +56,19 @@ export async function call(name, args = {}) {
   try {
     answer = await fetch(`/api/${encodeURIComponent(name)}`, {
       method: "POST",
-      headers: { "Content-Type": "application/json", "X-Stoneforge-Key": key() },
+      headers: { "Content-Type": "application/json", [KEY_HEADER]: key() },
       body: JSON.stringify(args),
       credentials: "same-origin",
       cache: "no-store",
     });
     body = await answer.json();
   } catch {
-    throw new Refused("unreachable", ...UNREACHABLE);
+    throw refused(UNREACHABLE);
   }
   if (answer.ok) return body;
-  if (answer.status === 401) throw new Refused("unauthorized", ...SIGNED_OUT);
+  if (answer.status === 401) throw refused(SIGNED_OUT);
   throw new Refused(body.code ?? "refused", body.message ?? `${answer.status}`, body.remedy ?? "");
 }
-
-/**
- * How the page stands with the server.
- *
- * @typedef {object} Link
- * @property {boolean} isLive whether what is shown is what holds
- * @property {number} since when that became so, or when the server was last heard of, in
- *   milliseconds since 1970; 0 when it never was
- * @property {Refused} [refusal] why it does not come back by itself: sign in again
- */
 
 /**
  * Hear of every change, for as long as the page is open: reconnects by itself.
@@ -85,84 +76,63 @@ export async function call(name, args = {}) {
  * @param {object} listener
  * @param {(overview: any) => void} [listener.onOverview] at once, and whenever it has changed
  * @param {(events: any[]) => void} [listener.onEvents] what has happened, each once, in order
- * @param {(link: Link) => void} [listener.onLink] when the connection is lost or back
+ * @param {(link: import("./stream.js").Link & {refusal?: Refused}) => void} [listener.onLink] when
+ *   the connection is lost, back or refused
  * @returns {() => void} ends it
  */
 export function subscribe({ onOverview = () => {}, onEvents = () => {}, onLink = () => {} }) {
-  /** @type {EventSource | undefined} */
-  let source;
-  let last = ""; // number of the newest event that was handed on
-  let heard = 0;
-  let isLive = false;
-  let isOver = false;
-  let wait = FIRST_WAIT_MILLISECONDS;
-  let retry = 0;
-  let watch = 0;
+  const hear = {
+    onMessage(/** @type {string} */ kind, /** @type {string} */ data) {
+      if (kind === "overview") onOverview(JSON.parse(data));
+      if (kind === "events") onEvents(JSON.parse(data));
+    },
+    onLink(/** @type {import("./stream.js").Link} */ link) {
+      onLink(link.refusal ? { ...link, refusal: refused(link.refusal) } : link);
+    },
+  };
+  let leave = () => {};
 
-  function hear(/** @type {MessageEvent} */ message) {
-    heard = Date.now();
-    wait = FIRST_WAIT_MILLISECONDS;
-    if (message.lastEventId) last = message.lastEventId;
-    clearTimeout(watch);
-    watch = setTimeout(lose, STALE_MILLISECONDS);
-    if (isLive) return;
-    isLive = true;
-    onLink({ isLive, since: heard });
+  function join() {
+    leave();
+    leave = "SharedWorker" in globalThis ? share(hear, alone) : follow({ key: key(), ...hear });
   }
 
-  function connect() {
-    source?.close();
-    const query = new URLSearchParams({ key: key(), ...(last && { after: last }) });
-    source = new EventSource(`/api/events?${query}`);
-    source.addEventListener("overview", (message) => {
-      hear(message);
-      onOverview(JSON.parse(message.data));
-    });
-    source.addEventListener("events", (message) => {
-      hear(message);
-      onEvents(JSON.parse(message.data));
-    });
-    source.addEventListener("alive", hear);
-    source.addEventListener("error", lose);
+  function alone() {
+    leave();
+    leave = follow({ key: key(), ...hear });
   }
 
-  function lose(/** @type {Event | void} */ _event) {
-    source?.close();
-    clearTimeout(watch);
-    clearTimeout(retry);
-    if (isOver) return;
-    if (isLive || !heard) {
-      isLive = false;
-      onLink({ isLive, since: heard });
-    }
-    retry = setTimeout(comeBack, wait);
-    wait = Math.min(wait * 2, LONGEST_WAIT_MILLISECONDS);
+  function seeKey(/** @type {Event} */ change) {
+    takeKey();
+    if (!(change instanceof StorageEvent) || change.key === KEY) join();
   }
 
-  // An EventSource does not say why it was refused; an operation does.
-  async function comeBack() {
-    try {
-      await call("list_plans");
-    } catch (refusal) {
-      if (isOver) return;
-      if (!(refusal instanceof Refused) || !refusal.isSignedOut) return lose();
-      onLink({ isLive: false, since: heard, refusal });
-      return;
-    }
-    if (!isOver) connect();
-  }
-
-  function signedIn(/** @type {StorageEvent} */ change) {
-    if (change.key === KEY && !isOver) connect();
-  }
-
-  addEventListener("storage", signedIn); // another tab was let in anew
-  connect();
+  /** @type {[string, (event: any) => void][]} */
+  const watched = [
+    ["storage", seeKey], // another tab was let in anew
+    ["hashchange", () => location.hash.startsWith("#key=") && seeKey(new Event("key"))],
+    ["pagehide", () => leave()],
+    ["pageshow", ({ persisted }) => persisted && join()],
+  ];
+  for (const [kind, listener] of watched) addEventListener(kind, listener);
+  join();
   return () => {
-    isOver = true;
-    source?.close();
-    clearTimeout(watch);
-    clearTimeout(retry);
-    removeEventListener("storage", signedIn);
+    leave();
+    for (const [kind, listener] of watched) removeEventListener(kind, listener);
+  };
+}
+
+/** Hear through the worker that all tabs share; `instead` is called where it cannot be started. */
+function share(hear, /** @type {() => void} */ instead) {
+  const worker = shareWorker("stream-worker.js");
+  worker.onerror = instead;
+  worker.port.onmessage = ({ data }) => {
+    if (data.link) hear.onLink(data.link);
+    else hear.onMessage(data.kind, data.data);
+  };
+  worker.port.postMessage({ key: key() });
+  return () => {
+    worker.port.postMessage({ isLeaving: true });
+    worker.port.close();
   };
 }

@@ -13,6 +13,11 @@ const policy = globalThis.trustedTypes?.createPolicy("stoneforge-worker", {
   createScriptURL: addressOf,
 });
 
+/** @param {string} name @returns {string} */
+function trusted(name) {
+  return /** @type {any} */ (policy ? policy.createScriptURL(name) : addressOf(name));
+}
+
 /**
  * Start a module worker.
  *
@@ -20,6 +25,15 @@ const policy = globalThis.trustedTypes?.createPolicy("stoneforge-worker", {
  * @returns {Worker}
  */
 export function startWorker(name) {
-  const address = policy ? policy.createScriptURL(name) : addressOf(name);
-  return new Worker(/** @type {string} */ (address), { type: "module" });
+  return new Worker(trusted(name), { type: "module" });
+}
+
+/**
+ * Reach the module worker that all tabs share; it is started when this is the first.
+ *
+ * @param {string} name below `/static/`
+ * @returns {SharedWorker}
+ */
+export function shareWorker(name) {
+  return new SharedWorker(trusted(name), { type: "module" });
 }
