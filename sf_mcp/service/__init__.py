@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sf_mcp.service.conflict_warnings import ConflictWarnings
     from sf_mcp.service.conflicts import ConflictService
     from sf_mcp.service.costs import CostService
+    from sf_mcp.service.diffs import DiffService
     from sf_mcp.service.dispatch import DispatchService
     from sf_mcp.service.fleet import FleetService
     from sf_mcp.service.hooks import HookService
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from sf_mcp.service.limits import LimitService
     from sf_mcp.service.merge_views import MergeViewService
     from sf_mcp.service.notices import Notices
+    from sf_mcp.service.plan_views import PlanViewService
     from sf_mcp.service.plans import PlanService
     from sf_mcp.service.publishing import PublishingService
     from sf_mcp.service.pull_requests import PullRequestService
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from sf_mcp.service.sessions import SessionService
     from sf_mcp.service.snapshots import SnapshotService
     from sf_mcp.service.target import TargetService
+    from sf_mcp.service.task_views import TaskViewService
     from sf_mcp.service.train import TrainService
     from sf_mcp.service.train_views import TrainViewService
     from sf_mcp.service.transcripts import TranscriptService
@@ -78,6 +81,20 @@ class Services:
         from sf_mcp.service.queries import QueryService
 
         return QueryService(self.workspace, self._touched)
+
+    @cached_property
+    def plan_views(self) -> "PlanViewService":
+        """Plans as graphs."""
+        from sf_mcp.service.plan_views import PlanViewService
+
+        return PlanViewService(self.workspace)
+
+    @cached_property
+    def task_views(self) -> "TaskViewService":
+        """Tasks with all that was done about them."""
+        from sf_mcp.service.task_views import TaskViewService
+
+        return TaskViewService(self.workspace, self.queries.why)
 
     @cached_property
     def claims(self) -> "ClaimService":
@@ -267,6 +284,13 @@ class Services:
         return BranchService(
             self.workspace, self.worktrees, self.target, self.claims, self.requests, self.radar
         )
+
+    @cached_property
+    def diffs(self) -> "DiffService":
+        """What tasks have changed, file by file."""
+        from sf_mcp.service.diffs import DiffService
+
+        return DiffService(self.workspace, self.worktrees, self.branches, self.snapshots)
 
     @cached_property
     def merge_views(self) -> "MergeViewService":

@@ -170,9 +170,13 @@ class BranchService:
 
     def base_of(self, request: MergeRequest) -> Oid:
         """Return the commit that the request's changes are shown against."""
-        base = self._forge.merge_base(self._target.head(), request.commit)
+        return self.base_of_commit(request.commit, request.base)
+
+    def base_of_commit(self, commit: Oid, began_at: Oid) -> Oid:
+        """Return the commit that work which began at `began_at` is shown against."""
+        base = self._forge.merge_base(self._target.head(), commit)
         # One that has landed as a merge lies in the target itself.
-        return request.base if base is None or base == request.commit else base
+        return began_at if base is None or base == commit else base
 
     def changes_of(
         self, request: MergeRequest, start: int = 0, *, room: int | None = None

@@ -39,6 +39,16 @@ class Met:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Criterion:
+    """An acceptance criterion, and who has said that it is met."""
+
+    number: int
+    text: str
+    met_by: str
+    """The session whose handoff says so; empty: none did before the last one's summary."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """What is said of a session's work by somebody else."""
 
@@ -96,6 +106,15 @@ def criteria_met(tx: Transaction, newest_first: Sequence[Handoff]) -> list[Met]:
             is_repeated=number in telling[0].met,
         )
         for number in sorted(by)
+    ]
+
+
+def criteria_of(tx: Transaction, task: Task) -> list[Criterion]:
+    """Return all of the task's criteria, each with who says that it is met."""
+    met = {one.number: one.by for one in criteria_met(tx, handoffs.of_task(tx.db, task.id)[::-1])}
+    return [
+        Criterion(number=number, text=text, met_by=met.get(number, ""))
+        for number, text in enumerate(task.acceptance, start=1)
     ]
 
 

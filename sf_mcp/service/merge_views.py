@@ -18,28 +18,18 @@ from sf_mcp.git.command import GitFailed
 from sf_mcp.git.merging import Merged, merge_trees
 from sf_mcp.git.repository import Repository
 from sf_mcp.service.branches import BranchService
-from sf_mcp.service.handing_off import criteria_met
+from sf_mcp.service.handing_off import Criterion, criteria_of
 from sf_mcp.service.merge_status import is_reviewed
 from sf_mcp.service.radar import RadarService
 from sf_mcp.service.requests import RequestService
 from sf_mcp.service.target import TargetService
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
-from sf_mcp.store import handoffs, sessions
+from sf_mcp.store import sessions
 
 FILES_SHOWN = 200
 """Of a page of changed files."""
 MOST_MANIFESTS = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Criterion:
-    """An acceptance criterion, and who has said that it is met."""
-
-    number: int
-    text: str
-    met_by: str
-    """The session whose handoff says so; empty: none did before the last one's summary."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +118,7 @@ class MergeViewService:
                 task=seen.task,
                 status=seen.status,
                 session=sessions.get(tx.db, seen.request.session_id).name,
-                criteria=_criteria(tx, seen.task),
+                criteria=criteria_of(tx, seen.task),
                 checked=checked,
                 checks=checks,
                 reviews=seen.reviews,
@@ -242,11 +232,3 @@ def _newest_word(reviews: Sequence[Review], role: Role) -> str:
         return ""
     review = of_role[-1]
     return f"{review.by} {'approved' if review.approved else 'asks for changes'}"
-
-
-def _criteria(tx: Transaction, task: Task) -> list[Criterion]:
-    met = {one.number: one.by for one in criteria_met(tx, handoffs.of_task(tx.db, task.id)[::-1])}
-    return [
-        Criterion(number=number, text=text, met_by=met.get(number, ""))
-        for number, text in enumerate(task.acceptance, start=1)
-    ]

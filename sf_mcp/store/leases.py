@@ -40,6 +40,15 @@ def live(db: sqlite3.Connection) -> list[Lease]:
     return LEASES.select(db, "ended_at IS NULL ORDER BY number")
 
 
+def holder_names(db: sqlite3.Connection) -> dict[str, str]:
+    """Return the name of the session that holds it, for each subject that is held."""
+    rows = db.execute(
+        "SELECT leases.subject, sessions.name FROM leases"
+        " JOIN sessions ON sessions.id = leases.session_id WHERE leases.ended_at IS NULL"
+    )
+    return {row[0]: row[1] for row in rows}
+
+
 def expired(db: sqlite3.Connection, now: datetime) -> list[Lease]:
     """Return the live leases whose time has passed."""
     return LEASES.select(db, "ended_at IS NULL AND expires_at <= ? ORDER BY number", to_column(now))

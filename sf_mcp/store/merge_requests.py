@@ -42,6 +42,11 @@ def all_of(db: sqlite3.Connection) -> list[MergeRequest]:
     return MERGE_REQUESTS.select(db, "1 ORDER BY number")
 
 
+def of_task(db: sqlite3.Connection, task_id: TaskId) -> list[MergeRequest]:
+    """Return all merge requests of the task, oldest first."""
+    return MERGE_REQUESTS.select(db, "task_id = ? ORDER BY number", task_id)
+
+
 def live_of_task(db: sqlite3.Connection, task_id: TaskId) -> MergeRequest | None:
     """Return the task's merge request that is under way."""
     return MERGE_REQUESTS.first(db, "task_id = ? AND state IN ('open', 'landing')", task_id)

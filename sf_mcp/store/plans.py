@@ -4,6 +4,7 @@ import sqlite3
 
 from sf_mcp.core.errors import NotFound
 from sf_mcp.core.models import Plan, PlanId
+from sf_mcp.core.states import PlanState
 from sf_mcp.store.rows import Table, next_id
 
 PLANS = Table("plans", Plan)
@@ -47,6 +48,12 @@ def find(db: sqlite3.Connection, id_or_title: str) -> Plan:
         f"There is no plan {id_or_title!r}.",
         remedy="List the plans with `sf plan list`, or create one with `sf plan create`.",
     )
+
+
+def in_state(db: sqlite3.Connection, *states: PlanState) -> list[Plan]:
+    """Return the plans in any of these states, oldest first."""
+    marks = ", ".join("?" * len(states))
+    return PLANS.select(db, f"state IN ({marks}) ORDER BY number", *states)
 
 
 def all_of(db: sqlite3.Connection) -> list[Plan]:

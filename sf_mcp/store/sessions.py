@@ -1,12 +1,14 @@
 """Sessions, and the hashed tokens they connect with, as rows."""
 
+import json
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from sf_mcp.core.errors import NotFound
 from sf_mcp.core.models import Role, Session, SessionId
-from sf_mcp.core.states import LIVE_SESSIONS, SessionState
+from sf_mcp.core.states import LIVE_SESSIONS, WAITING_SESSIONS, SessionState
 from sf_mcp.store.rows import Table, to_column
 
 SESSIONS = Table("sessions", Session)
@@ -57,6 +59,25 @@ def alive(db: sqlite3.Connection) -> list[Session]:
     return in_state(db, *sorted(LIVE_SESSIONS))
 
 
+def waiting_names(db: sqlite3.Connection) -> dict[str, str]:
+    """Return the name of the newest session that is kept to go on, for each subject of one."""
+    marks = ", ".join("?" * len(WAITING_SESSIONS))
+    rows = db.execute(
+        f"SELECT subject, name FROM sessions WHERE state IN ({marks}) ORDER BY created_at, rowid",
+        sorted(WAITING_SESSIONS),
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def on_any(db: sqlite3.Connection, subjects: Iterable[str]) -> list[Session]:
+    """Return the sessions started for any of these subjects, oldest first."""
+    return SESSIONS.select(
+        db,
+        "subject IN (SELECT value FROM json_each(?)) ORDER BY created_at, rowid",
+        json.dumps(list(subjects)),
+    )
+
+
 def newest_on(db: sqlite3.Connection, subject: str) -> list[Session]:
     """Return the sessions started for this subject, newest first."""
     return SESSIONS.select(db, "subject = ? ORDER BY created_at DESC, rowid DESC", subject)
@@ -64,7 +85,7 @@ def newest_on(db: sqlite3.Connection, subject: str) -> list[Session]:
 
 def free_name(db: sqlite3.Connection, role: Role) -> str:
     """Return the lowest free name of the role, such as `worker-2`."""
-    states = [*sorted(LIVE_SESSIONS), SessionState.PARKED, SessionState.BACKOFF]
+    states = [*sorted(LIVE_SESSIONS), *sorted(WAITING_SESSIONS)]
     marks = ", ".join("?" * len(states))
     rows = db.execute(f"SELECT name FROM sessions WHERE state IN ({marks})", states)
     taken = {str(row[0]) for row in rows}

@@ -2,7 +2,8 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from sf_mcp.core.errors import NotFound
 from sf_mcp.core.graph import Node, Standing
@@ -38,6 +39,40 @@ def reservation_of(db: sqlite3.Connection, task_id: TaskId) -> SessionId | None:
 def of_plan(db: sqlite3.Connection, plan_id: PlanId) -> list[Task]:
     """Return the plan's tasks, oldest first."""
     return TASKS.select(db, "plan_id = ? ORDER BY number", plan_id)
+
+
+class TaskRow(NamedTuple):
+    """What a list of many tasks shows of one."""
+
+    id: TaskId
+    plan_id: PlanId
+    title: str
+    state: TaskState
+    priority: int
+    estimate_minutes: float | None
+
+
+def rows_of_plans(db: sqlite3.Connection, plan_ids: Iterable[PlanId]) -> list[TaskRow]:
+    """Return the tasks of these plans, reading no more columns than a list needs."""
+    return _rows(db, "plan_id", plan_ids)
+
+
+def rows(db: sqlite3.Connection, task_ids: Iterable[TaskId]) -> list[TaskRow]:
+    """Return these tasks in the same way."""
+    return _rows(db, "id", task_ids)
+
+
+def _rows(db: sqlite3.Connection, column: str, values: Iterable[str]) -> list[TaskRow]:
+    found = _tuples(
+        db,
+        "SELECT id, plan_id, title, state, priority, estimate_minutes FROM tasks"
+        f" WHERE {column} IN (SELECT value FROM json_each(?))",
+        json.dumps(list(values)),
+    )
+    return [
+        TaskRow(task_id, plan_id, title, TaskState(state), priority, estimate)
+        for task_id, plan_id, title, state, priority, estimate in found
+    ]
 
 
 def in_state(db: sqlite3.Connection, *states: TaskState) -> list[Task]:
@@ -128,11 +163,11 @@ def dependency_rows(db: sqlite3.Connection) -> Iterator[tuple[TaskId, TaskId]]:
     return _tuples(db, "SELECT task_id, depends_on FROM dependencies")
 
 
-def _tuples(db: sqlite3.Connection, query: str) -> sqlite3.Cursor:
+def _tuples(db: sqlite3.Connection, query: str, *parameters: str) -> sqlite3.Cursor:
     """Return rows as plain tuples: over a whole table it shows."""
     cursor = db.cursor()
     cursor.row_factory = None
-    return cursor.execute(query)
+    return cursor.execute(query, parameters)
 
 
 def started_and_open(db: sqlite3.Connection) -> list[Task]:
