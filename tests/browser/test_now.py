@@ -5,7 +5,7 @@ from playwright.sync_api import Route, expect
 from sf_mcp.core.identity import PERSON
 from sf_mcp.core.states import QuestionState, SessionState, TaskState
 from tests.browser.builders_page import SCRIPT, ServedSeat
-from tests.builders import Worker, a_plan, a_task, a_worker
+from tests.builders import Worker, a_plan, a_proposal, a_task, a_worker
 from tests.web.builders_server import answer
 
 
@@ -87,7 +87,7 @@ def test_what_was_written_is_kept_and_the_others_answer_shown(seat: ServedSeat) 
         seat.button("Answer", seat.item("Q1")).click()
 
         kept = other.page.locator("[data-settled='Q1']")
-        expect(kept).to_contain_text("Q1 was settled meanwhile by person: “Per team”.")
+        expect(kept).to_contain_text("Q1 was answered meanwhile by person: “Per team”.")
         expect(kept).to_contain_text("Per person, I think")
         seat.button("Dismiss", kept).click()
         expect(kept).to_have_count(0)
@@ -132,6 +132,18 @@ def test_a_stuck_task_is_cancelled_only_after_a_question(seat: ServedSeat) -> No
 
     seat.says(f"{task} is cancelled.")
     assert seat.project.task(task).state is TaskState.CANCELLED
+
+
+def test_a_proposal_is_accepted_or_refused(seat: ServedSeat) -> None:
+    first, second = a_proposal(seat.project), a_proposal(seat.project)
+
+    seat.button("Accept", seat.item(first)).click()
+    expect(seat.item(first)).to_have_count(0)
+    seat.button("Refuse", seat.item(second)).click()
+    expect(seat.item(second)).to_have_count(0)
+
+    assert seat.project.task(first).state is TaskState.OPEN
+    assert seat.project.task(second).state is TaskState.CANCELLED
 
 
 def test_the_fleet_is_paused_and_resumed(seat: ServedSeat) -> None:

@@ -72,7 +72,7 @@ export function go(hash) {
 // -- the frame -----------------------------------------------------------------------------------
 
 function waitingNumber() {
-  return state.overview?.waiting?.length ?? 0;
+  return state.overview?.waiting_count ?? 0;
 }
 
 function bar(name) {
@@ -209,17 +209,6 @@ listen({
   },
 });
 
-/** What waits for the person, when the server does not rank it itself. */
-function waitingIn({ questions, merges, stuck, paused }) {
-  const nothing_ = { task_id: null, options: [], since: null, behind: 0, command: "" };
-  return [
-    ...(paused ? [{ ...nothing_, kind: "paused", id: "", text: `The fleet is paused: ${paused}` }] : []),
-    ...questions.map((one) => ({ ...nothing_, kind: "question", id: one.id, task_id: one.task_id, text: one.text, options: one.options, since: one.asked_at })),
-    ...merges.filter((one) => /your approval|left to the person/.test(one.status)).map((one) => ({ ...nothing_, kind: "review", id: one.id, task_id: one.task_id, text: one.title })),
-    ...stuck.map((one) => ({ ...nothing_, kind: "stuck", id: one.id, task_id: one.id, text: one.title })),
-  ];
-}
-
 // -- what arrives --------------------------------------------------------------------------------
 
 drawWith(draw);
@@ -227,7 +216,6 @@ addEventListener("hashchange", () => openRoute());
 openRoute({ isFirst: true });
 subscribe({
   onOverview(overview) {
-    overview.waiting ??= waitingIn(overview);
     state.overview = overview;
     state.clockOffset = Date.parse(overview.at) - Date.now();
     settled();

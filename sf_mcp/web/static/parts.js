@@ -60,6 +60,12 @@ export function taskBadge(name) {
   return badge(tone, shape, words(name));
 }
 
+/** Whether a commit of the target passes its checks; null: nobody has looked. */
+export function greenness(isGreen) {
+  if (isGreen === null || isGreen === undefined) return badge("quiet", "dashed", "not checked");
+  return isGreen ? badge("ok", "check", "green") : badge("bad", "cross", "red");
+}
+
 // -- times and amounts -------------------------------------------------------------------------
 
 /** How long ago, by the server's clock; the moment itself in the title. */

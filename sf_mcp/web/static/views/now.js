@@ -4,7 +4,7 @@ import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { act, ask, isBusy } from "../actions.js";
 import { clock, count, money, short, words } from "../format.js";
-import { age, approve, badge, button, cancelTask, contextBar, empty, icon, idLink, refused, retryTask, routeOf, sendBack, stopSession, submitByKey } from "../parts.js";
+import { age, approve, badge, button, cancelTask, contextBar, empty, greenness, icon, idLink, refused, retryTask, routeOf, sendBack, stopSession, submitByKey } from "../parts.js";
 import { call } from "../server.js";
 import { asked, redraw, serverNow, state } from "../state.js";
 
@@ -20,21 +20,25 @@ const KINDS = {
   review: { shape: "merge", tone: "wait", word: "review" },
   stuck: { shape: "warn", tone: "bad", word: "stuck" },
   proposal: { shape: "bulb", tone: "run", word: "proposal" },
+  conflict: { shape: "merge", tone: "bad", word: "conflict" },
   paused: { shape: "pause", tone: "wait", word: "paused" },
-  note: { shape: "note", tone: "wait", word: "note" },
+  budget: { shape: "pause", tone: "wait", word: "budget" },
+  configuration: { shape: "warn", tone: "wait", word: "configuration" },
+  rewritten: { shape: "warn", tone: "bad", word: "rewritten history" },
+  target: { shape: "cross", tone: "bad", word: "target branch" },
 };
 
 export function open() {
   /** Texts that were begun, by question. */
   const drafts = new Map();
-  /** Questions with a text begun that somebody else has settled: `{id, text, by, answer}`. */
+  /** Questions with a text begun that wait no more: `{id, question, text, what}`. */
   const settled = new Map();
   /** Merge requests and questions as a whole, by id: `{key, resource}`; looked at anew when the key changes. */
   const looked = new Map();
   let before = new Map();
 
   function onOverview() {
-    const present = new Map((state.overview.waiting ?? []).map((one) => [one.id, one]));
+    const present = new Map(state.overview.waiting.map((one) => [one.id, one]));
     for (const [id, item] of before) {
       if (item.kind === "question" && !present.has(id) && drafts.get(id)?.trim()) keepDraft(id, item);
     }
@@ -46,19 +50,20 @@ export function open() {
   async function keepDraft(id, item) {
     const text = drafts.get(id);
     drafts.delete(id);
-    settled.set(id, { id, question: item.text, text, by: "", answer: "" });
+    settled.set(id, { id, question: item.text, text, what: "does not wait for you any more" });
     redraw();
     try {
-      const { answered_by: by, answer } = await call("get_question", { question: id });
-      settled.set(id, { id, question: item.text, text, by, answer });
+      const { state: now, answered_by: by, answer } = await call("get_question", { question: id });
+      const what = { answered: `was answered meanwhile by ${by}: “${answer}”`, withdrawn: "was withdrawn", open: "is being looked at by a director" }[now];
+      settled.set(id, { id, question: item.text, text, what });
     } catch {
-      // That it is settled is said all the same.
+      // That it does not wait any more is said all the same.
     }
     redraw();
   }
 
   function lookAhead() {
-    const items = (state.overview.waiting ?? []).filter((one) => LOOKING[one.kind]).slice(0, MOST_LOOKED_AT);
+    const items = state.overview.waiting.filter((one) => LOOKING[one.kind]).slice(0, MOST_LOOKED_AT);
     const statuses = new Map(state.overview.merges.map((one) => [one.id, one.status]));
     for (const { id, kind } of items) {
       const key = statuses.get(id) ?? "";
@@ -112,6 +117,11 @@ export function open() {
           <a class="button" data-open href="#/train/${item.id}">Look at ${item.id}</a>
         </div>`;
     },
+    conflict: (item) => html`<div class="row">
+      <a class="button" data-open href="#/train/${item.id}">Look at ${item.id}</a>
+      ${button("Send back…", `decide ${item.id}`, () => sendBack(item.id, ""))}
+      <code>${item.command}</code>
+    </div>`,
     stuck: (item) => {
       const id = item.task_id ?? item.id;
       return html`<div class="row">
@@ -153,17 +163,17 @@ export function open() {
       <span class="ok">${icon("check")}</span>
       <div>
         <p class="item-text">${one.question}</p>
-        <p>${one.id} was settled meanwhile${one.by ? html` by ${one.by}` : nothing}${one.answer ? html`: “${one.answer}”` : nothing}. You had written: “${one.text}”</p>
+        <p>${one.id} ${one.what}. You had written: “${one.text}”</p>
       </div>
       <button type="button" class="bare" @click=${() => { settled.delete(one.id); redraw(); }}>Dismiss</button>
     </li>`;
   }
 
   function waiting() {
-    const items = state.overview.waiting ?? [];
+    const { waiting: items, waiting_count: all } = state.overview;
     const isIdle = !items.length && !settled.size;
     return html`<section class="section" aria-labelledby="waiting">
-      <h2 id="waiting">Waits for you ${items.length ? html`<span class="num">${items.length}</span>` : nothing}</h2>
+      <h2 id="waiting">Waits for you ${all ? html`<span class="num">${all}</span>` : nothing}</h2>
       ${isIdle
         ? html`<p class="next">${badge("ok", "check", "Nothing waits for you.")}</p>`
         : html`<ul class="list">
@@ -179,16 +189,16 @@ export function open() {
     onOverview,
     render() {
       if (!state.overview) return html`<p class="quiet" role="status">Waiting for the server…</p>`;
-      if (!before.size && state.overview.waiting?.length) onOverview();
+      if (!before.size && state.overview.waiting.length) onOverview();
       const { overview } = state;
       if (!overview.plans.length && !overview.sessions.length) {
-        return html`${headline(overview)}${overview.waiting?.length ? waiting() : nothing}<div class="section">${empty(
+        return html`${headline(overview)}${overview.waiting.length ? waiting() : nothing}<div class="section">${empty(
           "Nothing is planned yet",
           html`Talk it over with a director, <code>sf-launch director</code>, or write the plan yourself:`,
           'sf plan create --title "Sprint 14"',
         )}</div>`;
       }
-      return html`${headline(overview)}${notes(overview)}${waiting()}${sessions(overview)}`;
+      return html`${headline(overview)}${waiting()}${notes(overview)}${sessions(overview)}`;
     },
     close() {
       for (const { resource } of looked.values()) resource.close();
@@ -238,12 +248,11 @@ function fleetButton() {
 
 function headline(overview) {
   const { target, counts } = overview;
-  const color = target.is_green === null ? badge("quiet", "dashed", "not checked") : target.is_green ? badge("ok", "check", "green") : badge("bad", "cross", "red");
   const done = (counts.merged ?? 0) + (counts.closed ?? 0);
   const running = overview.sessions.filter((one) => one.state === "running" || one.state === "starting").length;
   const stuck = counts.stuck ?? 0;
   return html`<div class="headline" data-headline>
-    <span class="fact"><strong>${target.branch}</strong> <span class="mono">${short(target.commit)}</span> ${color}</span>
+    <span class="fact"><strong>${target.branch}</strong> <span class="mono">${short(target.commit)}</span> ${greenness(target.is_green)}</span>
     <span class="fact"><strong class="num">${running}</strong> running</span>
     <span class="fact"><strong class="num">${overview.ready}</strong> ready</span>
     <span class="fact"><strong class="num">${overview.blocked}</strong> blocked</span>
@@ -257,7 +266,9 @@ function headline(overview) {
 }
 
 function notes(overview) {
-  const list = [...overview.notes.map((text) => ({ text, command: "" }))];
+  // What waits for the person is above.
+  const above = new Set(overview.waiting.map((one) => one.text));
+  const list = overview.notes.filter((text) => !above.has(text)).map((text) => ({ text, command: "" }));
   const { target } = overview;
   if (target.remedy) list.push({ text: `Your checkout: ${target.checkout}`, command: target.remedy });
   if (!list.length) return nothing;
@@ -274,6 +285,7 @@ function turnState(one) {
     case "starting":
       return badge("run", "dashed", "starting");
     case "running":
+      if (one.question_id && !one.is_turn_active) return badge("wait", "ask", "waits");
       return one.is_turn_active ? badge("run", "half", "in a turn") : badge("quiet", "ring", "at rest");
     case "parked":
       return badge("wait", "ask", "waits");
@@ -293,7 +305,7 @@ function session(one) {
     <span class="state" title=${one.note || nothing}>${turnState(one)}</span>
     ${contextBar(one.context_tokens, one.context_window)}
     <span class="money num">${money(one.cost_usd)}</span>
-    <span class="last clip" title=${one.last_line}>${one.note || one.last_line}</span>
+    <span class="last clip" title=${one.question || one.last_line}>${one.question_id ? html`asks ${one.question_id} since ${age(one.asked_at)}: ${one.question}` : one.note || one.last_line}</span>
     <span class="age quiet" title="last sign of life">${age(one.heard_at)}</span>
     <span class="does">${button("Stop…", `session ${one.id}`, () => stopSession(one.id, one.name), { kind: "bare", title: `Stop ${one.name}` })}</span>
   </li>`;
