@@ -1,10 +1,10 @@
 """For whoever looks: colours, sizes, and what reads the page out."""
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.sync_playwright import Axe  # pyright: ignore[reportMissingTypeStubs]
 from playwright.sync_api import expect
 
 from sf_mcp.core.identity import PERSON
@@ -79,9 +79,9 @@ def test_axe_finds_nothing_serious(
 
 
 def serious(seat: ServedSeat) -> dict[str, list[str]]:
-    violations = Axe().run(seat.page).response["violations"]
+    answer = cast("dict[str, Any]", Axe().run(seat.page).response)  # pyright: ignore[reportUnknownMemberType]
     return {
-        one["id"]: [f"{node['html']} {node['failureSummary']}" for node in one["nodes"]]
-        for one in violations
+        str(one["id"]): [f"{node['html']} {node['failureSummary']}" for node in one["nodes"]]
+        for one in answer["violations"]
         if one["impact"] in ("serious", "critical")
     }
