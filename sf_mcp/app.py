@@ -96,6 +96,7 @@ class App:
             services.train.stop()
             services.check_runs.cancel.set()
             services.pull_requests.cancel.set()
+            services.notifications.cancel.set()
             group.cancel_scope.cancel()
 
 

@@ -36,6 +36,7 @@ async def run_loops(services: Services) -> None:
         group.start_soon(_train, services, news)
         group.start_soon(_radar, services, news)
         group.start_soon(_pull_requests, services, news)
+        group.start_soon(_notify, services, news)
         group.start_soon(_watch_files, services, news)
         group.start_soon(_stock, services)
         group.start_soon(_thin, services)
@@ -136,6 +137,22 @@ async def _pull_requests(services: Services, news: "_News") -> None:
     while True:
         if await _guarded(mirror):
             await news.wait_beyond(seen, seconds or LONGEST_WAIT_SECONDS)
+        else:
+            await anyio.sleep(RETRY_SECONDS)
+
+
+async def _notify(services: Services, news: "_News") -> None:
+    """Run the person's own command when there is something that they want to hear of."""
+    seen: object = None
+
+    def send() -> None:
+        nonlocal seen
+        seen = news.state()
+        services.notifications.send()
+
+    while True:
+        if await _guarded(send):
+            await news.wait_beyond(seen, LONGEST_WAIT_SECONDS)
         else:
             await anyio.sleep(RETRY_SECONDS)
 

@@ -2,17 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from sf_mcp.core.models import Oid
 from sf_mcp.git.command import GitFailed, Result, readable
-from sf_mcp.git.identity import Identity
 from sf_mcp.git.repository import Repository
-
-
-class Strategy(StrEnum):
-    SQUASH = "squash"
-    MERGE = "merge"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,14 +18,6 @@ class Conflicted:
     paths: tuple[str, ...]
     messages: tuple[str, ...]
     """What git says of each conflict, one sentence each."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """A commit on top of the target's head, with the tree that the checks must pass."""
-
-    commit: Oid
-    tree: Oid
 
 
 def merge_tree(repository: Repository, option: str, ours: Oid, theirs: Oid) -> Result:
@@ -68,28 +53,6 @@ def merge_trees(repository: Repository, ours: Oid, theirs: Oid) -> Merged | Conf
     return Conflicted(
         paths=record.paths, messages=tuple(sentence for sentence, _ in record.messages)
     )
-
-
-def build_candidate(
-    repository: Repository,
-    *,
-    target_head: Oid,
-    commit: Oid,
-    message: str,
-    strategy: Strategy,
-    identity: Identity,
-) -> Candidate | Conflicted:
-    """Make the commit that would land `commit` on `target_head`; no ref moves.
-
-    Raises:
-        GitFailed: one of the commits does not exist.
-    """
-    merged = merge_trees(repository, target_head, commit)
-    if isinstance(merged, Conflicted):
-        return merged
-    parents = [target_head] if strategy is Strategy.SQUASH else [target_head, commit]
-    made = repository.commit_tree(merged.tree, parents, message, identity)
-    return Candidate(commit=made, tree=merged.tree)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sf_mcp.service.limits import LimitService
     from sf_mcp.service.merge_views import MergeViewService
     from sf_mcp.service.notices import Notices
+    from sf_mcp.service.notifications import NotificationService
     from sf_mcp.service.plan_views import PlanViewService
     from sf_mcp.service.plans import PlanService
     from sf_mcp.service.publishing import PublishingService
@@ -312,6 +313,13 @@ class Services:
         from sf_mcp.service.pull_requests import PullRequestService
 
         return PullRequestService(self.workspace, self.worktrees.forge, self.worktrees.target)
+
+    @cached_property
+    def notifications(self) -> "NotificationService":
+        """The person's command for what they want to hear of."""
+        from sf_mcp.service.notifications import NotificationService
+
+        return NotificationService(self.workspace, self.fleet)
 
     @cached_property
     def checking(self) -> "Checking":

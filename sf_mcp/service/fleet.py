@@ -43,6 +43,7 @@ from sf_mcp.store import (
     facts,
     landings,
     merge_requests,
+    notifications,
     plans,
     pull_requests,
     questions,
@@ -186,8 +187,9 @@ class FleetService:
         problem = self._workspace.settings_file.problem
         notes = [vacuous] if vacuous else []
         notes += filter(None, (facts.get(tx.db, rewritten_fact(place)) for place in PLACES))
-        if mirroring := facts.get(tx.db, pull_requests.PROBLEM):
-            notes.append(mirroring)
+        for problem_of in (pull_requests.PROBLEM, notifications.PROBLEM):
+            if text := facts.get(tx.db, problem_of):
+                notes.append(text)
         if problem:
             notes.append(f"The last good configuration is in use: {problem}")
         if self._workspace.gate.problem:

@@ -24,7 +24,9 @@ _RACY_NS = 100_000_000
 """A file written so shortly before the facts were kept may have been written again since, within
 one tick of the file system's clock (git's index has the same problem)."""
 
-SECTIONS = frozenset({"orchestrator", "agents", "setup", "checks", "merge", "budget", "limits"})
+SECTIONS = frozenset(
+    {"orchestrator", "agents", "setup", "checks", "merge", "budget", "limits", "notify"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -193,6 +193,23 @@ class Limits(Section):
     )
 
 
+class Notify(Section):
+    run: CommandLine | None = Field(
+        default=None,
+        json_schema_extra={"words": "command line or null"},
+        description="Command that tells you of something; it finds what in $SF_KIND, $SF_IDS, "
+        "$SF_TITLE, $SF_TEXT and $SF_COMMAND. Null: nothing is run.",
+    )
+    # Not `on`: YAML 1.1 takes that for true.
+    events: tuple[Literal["needs-input", "ready-to-merge", "merged", "stuck"], ...] = Field(
+        default=("needs-input", "ready-to-merge", "merged", "stuck"),
+        description="What it is run for, once for each thing.",
+    )
+    timeout_seconds: int = Field(
+        default=10, ge=1, le=600, description="It is killed after this; nothing waits for it."
+    )
+
+
 class Settings(Section):
     """The whole configuration; `Settings()` is that of an empty file."""
 
@@ -205,6 +222,7 @@ class Settings(Section):
     merge: Merge = Field(default_factory=Merge)
     budget: Budget = Field(default_factory=Budget)
     limits: Limits = Field(default_factory=Limits)
+    notify: Notify = Field(default_factory=Notify)
 
     @field_validator("checks")
     @classmethod

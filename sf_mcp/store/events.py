@@ -42,6 +42,11 @@ def after(
     return EVENTS.select(db, "number > ? ORDER BY number LIMIT ?", number, limit)
 
 
+def of_kind_after(db: sqlite3.Connection, kind: str, number: int) -> list[Event]:
+    """Return the events of one kind after `number`, oldest first."""
+    return EVENTS.select(db, "number > ? AND kind = ? ORDER BY number", number, kind)
+
+
 def newest_of(db: sqlite3.Connection, kind: str, subject: str) -> Event | None:
     """Return the newest event of one kind about the subject."""
     return EVENTS.first(db, "subject = ? AND kind = ? ORDER BY number DESC", subject, kind)

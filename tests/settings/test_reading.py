@@ -32,6 +32,7 @@ merge:   {targetBranch: main, strategy: squash, parallelChecks: 2, push: false, 
 requests: none}
 budget:  {taskUsd: null, fleetUsd: null}
 limits:  {onUsageLimit: wait}
+notify:  {run: null, events: [needs-input, ready-to-merge, merged, stuck], timeoutSeconds: 10}
 """
 
 
@@ -174,13 +175,13 @@ def test_a_rule_that_cannot_work_is_refused_with_what_it_needs(
             "frobnicate:\n",
             1,
             "frobnicate",
-            "The keys here are orchestrator, agents, setup, checks, merge, budget, limits.",
+            "The keys here are orchestrator, agents, setup, checks, merge, budget, limits, notify.",
         ),
         (
             "base: &b {push: true}\nmerge: {<<: *b}\n",
             1,
             "base",
-            "The keys here are orchestrator, agents, setup, checks, merge, budget, limits.",
+            "The keys here are orchestrator, agents, setup, checks, merge, budget, limits, notify.",
         ),
     ],
 )
@@ -379,5 +380,5 @@ def test_each_row_of_the_reference_loads_with_the_default_that_it_names() -> Non
 
 def test_the_reference_has_every_key_of_the_design() -> None:
     keys = {row.key for row in rows()}
-    assert len(keys) == len(rows()) == 48
+    assert len(keys) == len(rows()) == 51
     assert {"orchestrator.maxSendBacks", "agents.worker.allowedTools", "checks[].name"} <= keys
