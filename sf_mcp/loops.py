@@ -61,6 +61,7 @@ async def _leases(services: Services) -> None:
 
     def look() -> None:
         nonlocal seconds
+        services.takeovers.look()
         expired = services.lease_watch.look(SERVER)
         services.work.snapshot_expired(expired)
         services.workspace.name_holders()

@@ -94,6 +94,19 @@ def director(
     become_director(_root(root), model=model)
 
 
+@app.command(hidden=True)
+def session(
+    name: Annotated[str, typer.Argument(metavar="SESSION", help="Its name or its id.")],
+    *,
+    now: Annotated[bool, typer.Option("--now", help="Interrupt its turn at once.")] = False,
+    root: Root = None,
+) -> None:
+    """Go on in a worker's session in this terminal: what `sf session attach` starts."""
+    from launcher.cli.attaching import attach
+
+    raise typer.Exit(attach(_root(root), name, is_urgent=now))
+
+
 @app.command()
 def client(
     *,

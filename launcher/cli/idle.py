@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sf_mcp.core.states import LIVE_SESSIONS, TASK_ENDS
+from sf_mcp.core.states import LIVE_SESSIONS, TASK_ENDS, SessionState
 
 NEED_A_PERSON = ("waiting for your approval", "left to the person", "check ")
 """How the status of a merge request begins that goes on only when a person has done something."""
@@ -39,6 +39,7 @@ def judge(overview: Mapping[str, Any], running: int) -> Judgement:
     escalated = [question for question in overview["questions"] if question["escalated"]]
     if (
         overview["ready"]
+        or any(one["state"] == SessionState.BACKOFF for one in overview["sessions"])
         or overview["parked_until"]
         or len(waiting_merges) < len(overview["merges"])
         or len(escalated) < len(overview["questions"])

@@ -44,6 +44,11 @@ class Calls:
             case _:
                 pass
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a tool is at work."""
+        return bool(self._open)
+
     def trace(self, *, is_resumable: bool) -> Trace:
         """Return what is to be reported of the process once it has ended."""
         return Trace(

@@ -31,6 +31,8 @@ HOOK_TIMEOUT_SECONDS = 5
 """Without one, a hook endpoint that hangs would stall the session for ten minutes."""
 
 HEADLESS_HOOKS = ("Stop", "PreToolUse", "PostToolUse", "SessionEnd")
+ATTACHED_HOOKS = ("UserPromptSubmit", "Stop", "PreToolUse", "PostToolUse", "SessionEnd")
+"""Of a worker's session that a person has taken over: it is fenced and measured as before."""
 
 WORKER_TOOLS = ("Bash", "Read", "Edit(./**)", "Write(./**)", "NotebookEdit(./**)", "Grep", "Glob")
 READING_TOOLS = ("Read(./**)", "Grep(./**)", "Glob(./**)")
@@ -193,6 +195,52 @@ def headless_command(session: HeadlessSession) -> tuple[str, ...]:
         "dontAsk",
         "--tools",
         ",".join(offered_tools(allowed)),
+        "--allowedTools",
+        *allowed,
+        f"mcp__{MCP_SERVER_NAME}",
+    )
+
+
+STATUS_VARIABLE = "SF_STATUS_FILE"
+"""Where the client's status line leaves what it is told: context fill, cost, transcript."""
+TITLE_VARIABLE = "SF_STATUS_TITLE"
+"""What the status line shows."""
+_STATUS_LINE = (
+    f'cat > "${STATUS_VARIABLE}.new" && mv -f "${STATUS_VARIABLE}.new" "${STATUS_VARIABLE}"; '
+    f'printf %s "${TITLE_VARIABLE}"'
+)
+
+
+def attached_command(session: HeadlessSession) -> tuple[str, ...]:
+    """Return the arguments with which a person goes on, at a terminal, in a worker's session.
+
+    The same conversation, server, model, prompt and rules. What the rules do not allow is asked of
+    the person instead of being denied, and the person's own settings hold.
+    """
+    allowed = session.allowed_tools or DEFAULT_TOOLS[session.role]
+    return (
+        session.claude,
+        "--resume",
+        session.session_id,
+        "--model",
+        session.model,
+        "--mcp-config",
+        _compact(mcp_config(session.mcp_url, session.call_timeout_seconds)),
+        "--strict-mcp-config",
+        "--settings",
+        _compact(
+            {
+                "autoCompactEnabled": False,
+                "claudeMdExcludes": list(memory_excludes(session.worktree)),
+                "hooks": http_hooks(session.hook_url, ATTACHED_HOOKS),
+                # The shell is given no text of ours: names of variables alone.
+                "statusLine": {"type": "command", "command": _STATUS_LINE},
+            }
+        ),
+        "--append-system-prompt-file",
+        session.prompt_file,
+        "--permission-mode",
+        "default",
         "--allowedTools",
         *allowed,
         f"mcp__{MCP_SERVER_NAME}",

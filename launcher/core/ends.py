@@ -236,6 +236,7 @@ _OURS: Mapping[EndKind, str] = {
     EndKind.HANDED_OFF: "It has handed the task to a fresh session.",
     EndKind.RELEASED: "It has released the task.",
     EndKind.PARKED: "It waits for an answer.",
+    EndKind.TAKEN_OVER: "A person goes on in its place.",
     EndKind.DONE: "It has done what it was started for.",
     EndKind.STOPPED: "It was stopped on request.",
     EndKind.CANCELLED: "Its task was cancelled.",

@@ -3,7 +3,8 @@
 Rule 1: a launcher never adopts. What a predecessor left running is ended and reported before the
 first order is asked for.
 Rule 2: whatever the server takes for alive and this launcher does not run is a stray, left by a
-lost answer or a refused report; it is ended and reported.
+lost answer or a refused report; it is ended and reported. A session that a person has taken over is
+theirs, and none.
 """
 
 import logging
@@ -30,7 +31,7 @@ from sf_mcp.core.encoding import to_json
 from sf_mcp.core.errors import ServerUnreachable, StoneforgeError
 from sf_mcp.core.layout import Layout
 from sf_mcp.core.models import EndKind, SessionId
-from sf_mcp.core.states import LIVE_SESSIONS
+from sf_mcp.core.states import OF_THE_LAUNCHER
 from sf_mcp.settings import SettingsFile
 
 logger = logging.getLogger(__name__)
@@ -189,14 +190,22 @@ class Fleet:
         running = [one.order.session_id for one in self.sessions if not one.is_stopping]
         wait = self._proof.seconds_to_wait(self._answers(), anyio.current_time())
         self._is_waiting_for_proof = wait > 0
-        found = await self._server.poll(running, account=self._account, start_after_seconds=wait)
+        found = await self._server.poll(
+            running,
+            account=self._account,
+            start_after_seconds=wait,
+            handing_over={one.order.session_id: one.wanted.value for one in self.sessions},
+        )
         self._told_unable = ""
         for session_id, reason in found.stops.items():
             if session_id in self._sessions:
                 self._sessions[session_id].stop(EndKind.STOPPED, reason)
+        for session_id, how in found.hand_over.items():
+            if session_id in self._sessions:
+                self._sessions[session_id].hand_over(how)
         if found.order is not None:
             self._start(group, found.order)
-        return found.order is not None or bool(found.stops)
+        return found.order is not None or bool(found.stops) or bool(found.hand_over)
 
     def _start(self, group: anyio.abc.TaskGroup, order: Order) -> None:
         session = Session(order, self._around)
@@ -261,7 +270,7 @@ class Fleet:
         strays = [
             recorded(one)
             for one in listed
-            if one["state"] in LIVE_SESSIONS and one["id"] not in self._sessions
+            if one["state"] in OF_THE_LAUNCHER and one["id"] not in self._sessions
         ]
         async with anyio.create_task_group() as group:
             for stray in strays:

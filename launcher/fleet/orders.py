@@ -15,6 +15,7 @@ class NextStep(StrEnum):
     CONTINUE = "continue"
     FINISH = "finish"
     PARK = "park"
+    HAND_OVER = "hand_over"
     FAIL = "fail"
 
 
@@ -48,6 +49,14 @@ class Order:
     """It changes files where it works: a worker, or a steward that resolves a conflict."""
 
 
+class HandOver(StrEnum):
+    """Whether, and how soon, a session's process is to end for a person who goes on in it."""
+
+    NO = "no"
+    AT_A_STEP = "at_a_step"
+    NOW = "now"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Directives:
     """The answer to a poll."""
@@ -55,6 +64,7 @@ class Directives:
     order: Order | None
     stops: Mapping[SessionId, str]
     """Why, by session."""
+    hand_over: Mapping[SessionId, HandOver]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +83,9 @@ def directives(value: Any) -> Directives:
     return Directives(
         order=order(value["order"]) if value["order"] is not None else None,
         stops={SessionId(stop["session_id"]): str(stop["reason"]) for stop in value["stop"]},
+        hand_over={
+            SessionId(wish["session_id"]): HandOver(wish["how"]) for wish in value["hand_over"]
+        },
     )
 
 

@@ -108,7 +108,7 @@ class Report:
                     context_window=seen.context_window,
                     # A process knows its own cost alone.
                     cost_usd=self._order.cost_usd + seen.cost_usd,
-                    usage=[_reported(day, amount) for day, amount in self._days.items()],
+                    usage=[reported(day, amount) for day, amount in self._days.items()],
                 )
                 self._told_tokens = seen.context_tokens
             except ServerUnreachable:
@@ -117,7 +117,8 @@ class Report:
                 logger.warning("the report of %s was refused: %s", self._order.name, error)
 
 
-def _reported(day: str, amount: Amount) -> dict[str, object]:
+def reported(day: str, amount: Amount) -> dict[str, object]:
+    """Return what was used on a day as the server takes it."""
     return {
         "day": day,
         "input_tokens": amount.tokens.input,

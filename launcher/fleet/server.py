@@ -1,7 +1,7 @@
 """The launcher's line to the server: calls that outlast a restart of it, and the long poll."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -106,19 +106,27 @@ class Server:
         return await self._noting(lambda: self._answer(name, arguments))
 
     async def poll(
-        self, running: Sequence[str], *, account: str, start_after_seconds: float = 0.0
+        self,
+        running: Sequence[str],
+        *,
+        account: str,
+        start_after_seconds: float = 0.0,
+        handing_over: Mapping[str, str],
     ) -> Directives:
         """Wait for something to do; a cancelled wait takes no order with it.
 
         `account` tells the account that sessions are paid from, as `account_key` gives it. An order
         comes only when it may be carried out now: before `start_after_seconds` are over, none does.
+        `handing_over` is what is known of the sessions that persons wait for.
 
         Raises:
             Refused: the server refused.
             ServerUnreachable: it does not answer.
         """
         return directives(
-            await self._noting(lambda: self._poll(running, account, start_after_seconds))
+            await self._noting(
+                lambda: self._poll(running, account, start_after_seconds, handing_over)
+            )
         )
 
     async def _noting(self, ask: Callable[[], Awaitable[Any]]) -> Any:
@@ -151,7 +159,13 @@ class Server:
             self._client = None
             return await self._answer(name, arguments)
 
-    async def _poll(self, running: Sequence[str], account: str, start_after: float) -> Any:
+    async def _poll(
+        self,
+        running: Sequence[str],
+        account: str,
+        start_after: float,
+        handing_over: Mapping[str, str],
+    ) -> Any:
         # A client of its own: breaking it off must not touch another call.
         client = await self._connected()
         call = partial(
@@ -159,6 +173,7 @@ class Server:
             "poll",
             running=list(running),
             account=account,
+            handing_over=dict(handing_over),
             may_start=start_after <= 0,
             seconds=min(start_after, POLL_SECONDS) or POLL_SECONDS,
             timeout_seconds=POLL_SECONDS + ANSWER_SECONDS,

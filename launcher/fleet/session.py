@@ -22,7 +22,7 @@ from launcher.core.stream import Event, interrupt, parse_line, user_message
 from launcher.fleet.child import Child
 from launcher.fleet.family import end_family
 from launcher.fleet.gauge import Gauge, nothing_seen
-from launcher.fleet.orders import NextStep, Order, Verdict, verdict
+from launcher.fleet.orders import HandOver, NextStep, Order, Verdict, verdict
 from launcher.fleet.report import Report
 from launcher.fleet.starting import Surroundings, log_path, not_started, start_client
 from launcher.fleet.zone import local_zone
@@ -43,6 +43,8 @@ GRACE_SECONDS = 3.0
 """Between TERM and KILL. With the two before it a stop takes at most 13 s and the KILL."""
 RENEWALS = 3
 """Reports in the time of one lease: two may be lost."""
+STEP_SECONDS = 30.0
+"""For a tool that is at work to end by itself, before it is interrupted for a person who waits."""
 LONG_LINE_BYTES = 200_000
 """Longer lines are parsed in a thread: the loop serves other sessions meanwhile."""
 
@@ -62,6 +64,7 @@ class _Happening(StrEnum):
     TURN_ENDED = auto()
     EXITED = auto()
     FULL = auto()
+    HAND_OVER = auto()
     SILENT = auto()
 
 
@@ -77,6 +80,9 @@ class Session:
         self._server = around.server
         self._child: Child | None = None
         self._stop: Stop | None = None
+        self.wanted = HandOver.NO
+        """Whether a person waits for it."""
+        self._wanted_at = 0.0
         self._is_killed = False
         self._is_over = False
         """Its output has ended."""
@@ -134,6 +140,13 @@ class Session:
             self._stop = Stop(kind, reason)
             self._wake()
 
+    def hand_over(self, how: HandOver) -> None:
+        """End its process for a person who goes on in it, or do not any more."""
+        if self.wanted is HandOver.NO:
+            self._wanted_at = anyio.current_time()
+        self.wanted = how
+        self._wake()
+
     def kill(self) -> None:
         """End its process group at once."""
         self.stop(EndKind.STOPPED, "killed on request")
@@ -145,6 +158,9 @@ class Session:
         """Run it until its whole process group is gone, and return how it ended."""
         if self._stop is not None:
             return End(kind=self._stop.kind, sentence=self._stop.reason)
+        if self.order.is_resume:
+            # One conversation, one client: also of a person's whose terminal was killed.
+            await self._end_family(GRACE_SECONDS)
         try:
             self._child = child = await start_client(self.order, self._around)
             self.seen = nothing_seen(self._around.layout, self.order.role)
@@ -186,6 +202,9 @@ class Session:
         """End what is left of the client and of everything that it has started."""
         grace = 0.0 if self._is_killed else GRACE_SECONDS
         await child.end_group(grace_seconds=grace)
+        await self._end_family(grace)
+
+    async def _end_family(self, grace: float) -> None:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(
                 lambda: end_family(self.order.session_id, grace_seconds=grace)
@@ -243,6 +262,10 @@ class Session:
                     return await self._end_of_exited(child)
                 case _Happening.FULL:
                     return await self._take_over(child)
+                case _Happening.HAND_OVER:
+                    await self._interrupt(child)
+                    if (end := await self._after_turn(child)) is not None:
+                        return end
                 case _Happening.SILENT:
                     seconds = self._around.settings.current().orchestrator.turn_timeout_seconds
                     await self._interrupt(child)
@@ -287,7 +310,8 @@ class Session:
             changed = self._changed
             if (happening := self._happening()) is not None:
                 return happening
-            with anyio.move_on_after(max(0.0, self._silent_at() - anyio.current_time())):
+            until = min(self._silent_at(), self._due_at())
+            with anyio.move_on_after(max(0.0, until - anyio.current_time())):
                 await changed.wait()
 
     def _happening(self) -> _Happening | None:
@@ -299,9 +323,19 @@ class Session:
             return _Happening.EXITED
         if self.is_turn_active and self._gauge.is_full:
             return _Happening.FULL
+        if anyio.current_time() >= self._due_at():
+            return _Happening.HAND_OVER
         if anyio.current_time() >= self._silent_at():
             return _Happening.SILENT
         return None
+
+    def _due_at(self) -> float:
+        """Return when its turn is interrupted for a person: between two of its steps, if it may."""
+        if self.wanted is HandOver.NO or not self.is_turn_active or not self._calls.has_begun:
+            return float("inf")
+        if self.wanted is HandOver.AT_A_STEP and self._calls.is_under_way:
+            return self._wanted_at + STEP_SECONDS
+        return 0.0
 
     def _silent_at(self) -> float:
         if not self.is_turn_active:
@@ -309,6 +343,8 @@ class Session:
         return self._heard_at + self._around.settings.current().orchestrator.turn_timeout_seconds
 
     async def _after_turn(self, child: Child) -> End | None:
+        # An interrupted turn may not have ended: then the word is not on a turn that was told of.
+        turn = self.seen.turns_ended if self.seen.turns_ended > self._turns_handled else 0
         self._turns_handled = self.seen.turns_ended
         result = self.seen.last_result
         if result is not None and result.is_error:
@@ -318,11 +354,14 @@ class Session:
             if end.kind in OUTSIDE_ENDS:
                 await self._finish(child, end.kind)
                 return end
-        word = await self._word()
+        word = await self._word(turn)
         match word.step:
+            case NextStep.HAND_OVER:
+                return await self._finish(child, EndKind.TAKEN_OVER)
             case NextStep.CONTINUE if self._gauge.is_full:
                 return await self._take_over(child)
             case NextStep.CONTINUE:
+                self.wanted = HandOver.NO
                 await self._tell(child, word.message)
                 return None
             case NextStep.FINISH:
@@ -332,7 +371,7 @@ class Session:
             case NextStep.FAIL:
                 return await self._finish(child, word.end)
 
-    async def _word(self) -> Verdict:
+    async def _word(self, turn: int) -> Verdict:
         """Ask the server what becomes of a session whose turn has ended."""
         # What the turn has cost is known from its end on; budgets are looked at there.
         await self._report.flush()
@@ -340,7 +379,7 @@ class Session:
             await self._server.call(
                 "session_turn_ended",
                 session_id=self.order.session_id,
-                turn=self._turns_handled,
+                turn=turn,
             )
         )
 

@@ -47,6 +47,8 @@ def list_(
 
 def _state(session: Any) -> str:
     end = session["end"]
+    if session["taken_over_at"]:
+        return f"taken over by you since {session['taken_over_at'][11:16]} UTC"
     if session["state"] == "backoff":
         return f"backoff ({end})".replace("_", " ")
     return end or session["state"]
@@ -69,6 +71,30 @@ def log(
             remedy=f"Look at `sf log {found['name']}`.",
         )
     print_transcript(Path(found["log_path"]), as_json=as_json)
+
+
+@app.command(epilog=example("sf session attach worker-2", "sf session attach worker-2 --now"))
+def attach(
+    session: Which,
+    now: Annotated[
+        bool, typer.Option("--now", help="Interrupt its turn at once, also a command that runs.")
+    ] = False,
+) -> None:
+    """Take over a worker's session in this terminal; /exit gives it back to the fleet.
+
+    Claude Code goes on with the same conversation, in the session's worktree, asking you before it
+    does what the session may not do alone. The task stays the session's all the while. The turn
+    that runs is interrupted between two of its steps, within 30 s.
+    """
+    import os
+
+    from sf_mcp.cli.launching import launcher_program
+    from sf_mcp.cli.project import as_person
+
+    root = as_person("take over another").root
+    command = [*launcher_program(), "session", session, f"--root={root}", *(["--now"] * now)]
+    # In place of this process: the terminal, its keys and its job control are the client's.
+    os.execv(command[0], command)
 
 
 @app.command(epilog=example('sf session stop worker-1 --reason "wrong approach"'))

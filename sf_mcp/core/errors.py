@@ -67,6 +67,12 @@ class AlreadyClaimed(StoneforgeError):
     code = "already_claimed"
 
 
+class TakenOver(StoneforgeError):
+    """A person has the session, or waits for it."""
+
+    code = "taken_over"
+
+
 class StaleLease(StoneforgeError):
     """The caller's lease has ended or its fencing token is no longer the newest."""
 

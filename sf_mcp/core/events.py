@@ -31,6 +31,11 @@ EVENTS: Mapping[str, str] = {
     "session_resumed": "A session went on in a new process.",
     "session_ended": "A session's process ended: with which kind of end.",
     "stop_requested": "Somebody asked for the end of a session.",
+    "takeover_asked": "A person asked to work in a session in place of the fleet.",
+    "takeover_withdrawn": "The person who waited for a session has gone; the fleet keeps it.",
+    "taken_over": "A person works in the session now; what is said there is in Claude Code's own "
+    "transcript.",
+    "given_back": "The person left the session: what was committed and changed meanwhile.",
     "progress": "A worker said how far it is.",
     "handed_off": "A worker wrote a handoff for the next session.",
     "late_work_kept": "Commits that came after the claim's end were kept.",

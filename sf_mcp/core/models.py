@@ -50,6 +50,8 @@ class EndKind(StrEnum):
     HANDED_OFF = "handed_off"
     RELEASED = "released"
     PARKED = "parked"
+    TAKEN_OVER = "taken_over"
+    """A person went on with it in place of the launcher."""
     DONE = "done"
     STOPPED = "stopped"
     CANCELLED = "cancelled"
@@ -163,7 +165,26 @@ class Session:
     starts: int
     """How many processes it has had; each resume is one more."""
     interrupted: tuple[str, ...]
-    """The calls that its last process did not see the end of, each with what came of it."""
+    """What it is to be told first when it goes on: of the calls that its last process did not see
+    the end of, and of what a person has done in its place."""
+    taken_over_at: datetime | None
+    """Since when a person works in it; None while it is the launcher's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Takeover:
+    """A person who works in a session, or waits to, by the process in their terminal."""
+
+    session_id: SessionId
+    by: str
+    """Who, and at which terminal, for the next person who asks."""
+    pid: int
+    process_started: str
+    is_urgent: bool
+    """The running turn is interrupted at once."""
+    asked_at: datetime
+    head: Oid | None
+    """Where the task's branch was when the person began; None before that, or with no branch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

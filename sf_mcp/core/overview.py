@@ -83,7 +83,8 @@ class SessionLine:
     title: str
     state: SessionState
     note: str
-    """For one that waits to be resumed: what ended its process, and when it goes on."""
+    """For one that waits to be resumed: what ended its process, and when it goes on. For one that
+    a person works in: since when."""
     question_id: QuestionId | None
     """What it is blocked on."""
     question: str
@@ -96,6 +97,8 @@ class SessionLine:
     last_line: str
     heard_at: datetime
     created_at: datetime
+    taken_over_at: datetime | None
+    """Since when a person works in it in place of the fleet; None while nobody does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ RESUMED: Mapping[EndKind, str] = {
     EndKind.KILLED: "was killed",
     EndKind.FAILED_TO_START: "could not be started",
     EndKind.STOPPED: "was stopped with the fleet",
+    EndKind.TAKEN_OVER: "was ended, since a person went on in its place",
     EndKind.LEASE_EXPIRED: "was not heard of in time",
     EndKind.USAGE_LIMIT: "has hit the usage limit",
     EndKind.OVERLOADED: "got no answer from the API",

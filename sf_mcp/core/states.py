@@ -109,6 +109,8 @@ class SessionState(StrEnum):
     RUNNING = "running"
     PARKED = "parked"
     STOPPING = "stopping"
+    TAKEN_OVER = "taken_over"
+    """A person works in it in place of the launcher; the lease is the same."""
     EXITED = "exited"
     BACKOFF = "backoff"
     FATAL = "fatal"
@@ -116,6 +118,7 @@ class SessionState(StrEnum):
 
 class SessionEvent(StrEnum):
     CONNECT = "connect"
+    TAKE_OVER = "take_over"
     PARK = "park"
     RESUME = "resume"
     STOP = "stop"
@@ -222,6 +225,7 @@ SESSION_TABLE: Mapping[SessionState, Mapping[SessionEvent, SessionState]] = {
         SessionEvent.GIVE_UP: SessionState.FATAL,
     },
     SessionState.RUNNING: {
+        SessionEvent.TAKE_OVER: SessionState.TAKEN_OVER,
         SessionEvent.PARK: SessionState.PARKED,
         SessionEvent.STOP: SessionState.STOPPING,
         SessionEvent.EXIT: SessionState.EXITED,
@@ -230,6 +234,7 @@ SESSION_TABLE: Mapping[SessionState, Mapping[SessionEvent, SessionState]] = {
     },
     SessionState.PARKED: {
         SessionEvent.RESUME: SessionState.STARTING,
+        SessionEvent.TAKE_OVER: SessionState.TAKEN_OVER,
         SessionEvent.EXIT: SessionState.EXITED,
     },
     SessionState.STOPPING: {
@@ -238,8 +243,14 @@ SESSION_TABLE: Mapping[SessionState, Mapping[SessionEvent, SessionState]] = {
         SessionEvent.BACK_OFF: SessionState.BACKOFF,
         SessionEvent.GIVE_UP: SessionState.FATAL,
     },
+    SessionState.TAKEN_OVER: {
+        SessionEvent.PARK: SessionState.PARKED,
+        SessionEvent.EXIT: SessionState.EXITED,
+        SessionEvent.BACK_OFF: SessionState.BACKOFF,
+    },
     SessionState.BACKOFF: {
         SessionEvent.RESUME: SessionState.STARTING,
+        SessionEvent.TAKE_OVER: SessionState.TAKEN_OVER,
         SessionEvent.EXIT: SessionState.EXITED,
         SessionEvent.GIVE_UP: SessionState.FATAL,
     },
@@ -310,8 +321,11 @@ SATISFIED = frozenset({TaskState.MERGED, TaskState.CLOSED})
 TASK_ENDS = SATISFIED | {TaskState.CANCELLED}
 """Task states with no way out."""
 
-LIVE_SESSIONS = frozenset({SessionState.STARTING, SessionState.RUNNING, SessionState.STOPPING})
-"""Session states in which a process may be alive."""
+OF_THE_LAUNCHER = frozenset({SessionState.STARTING, SessionState.RUNNING, SessionState.STOPPING})
+"""Session states in which a process of the launcher's may be alive."""
+
+LIVE_SESSIONS = OF_THE_LAUNCHER | {SessionState.TAKEN_OVER}
+"""Session states in which a process may be alive, the launcher's or a person's."""
 
 WAITING_SESSIONS = frozenset({SessionState.PARKED, SessionState.BACKOFF})
 """Session states without a process, in which the conversation is kept to go on with."""

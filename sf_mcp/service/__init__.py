@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from sf_mcp.service.seats import SeatService
     from sf_mcp.service.sessions import SessionService
     from sf_mcp.service.snapshots import SnapshotService
+    from sf_mcp.service.takeovers import TakeoverService
     from sf_mcp.service.target import TargetService
     from sf_mcp.service.task_views import TaskViewService
     from sf_mcp.service.train import TrainService
@@ -179,7 +180,9 @@ class Services:
         """Answers to Claude Code's hooks."""
         from sf_mcp.service.hooks import HookService
 
-        return HookService(self.workspace, self.sessions, self.conflict_warnings, self.seats)
+        return HookService(
+            self.workspace, self.sessions, self.conflict_warnings, self.seats, self.takeovers
+        )
 
     @cached_property
     def seats(self) -> "SeatService":
@@ -382,6 +385,15 @@ class Services:
             self.requests,
             self.work.make_place,
             self._touched,
+        )
+
+    @cached_property
+    def takeovers(self) -> "TakeoverService":
+        """A person in a worker's place."""
+        from sf_mcp.service.takeovers import TakeoverService
+
+        return TakeoverService(
+            self.workspace, self.worktrees, self.claims, self.sessions, self.work
         )
 
     @cached_property

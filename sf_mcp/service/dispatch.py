@@ -39,6 +39,7 @@ from sf_mcp.service.resuming import Resuming
 from sf_mcp.service.sessions import SessionService
 from sf_mcp.service.spending import is_spent, of_fleet
 from sf_mcp.service.starting import may_start, next_backoff_end
+from sf_mcp.service.taking_over import given_back
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import leases, questions, sessions, tasks
@@ -176,6 +177,7 @@ class DispatchService:
     def _has_work(self, tx: Transaction) -> bool:
         return bool(
             tx.graph.ready(limit=1)
+            or given_back(tx)
             or for_stewards(tx)
             or self._reviewable(tx)
             or questions.in_state(tx.db, QuestionState.OPEN)
@@ -294,6 +296,7 @@ class DispatchService:
             end_detail="",
             starts=0,
             interrupted=(),
+            taken_over_at=None,
         )
         SESSIONS.insert(tx.db, session)
         return session

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from sf_mcp.core.errors import ConfigInvalid
 from sf_mcp.core.identity import Caller
-from sf_mcp.core.models import Event, Role
+from sf_mcp.core.models import Event, Role, Session, Task
 from sf_mcp.core.overview import (
     DirectorLine,
     MergeLine,
@@ -36,12 +36,14 @@ from sf_mcp.service.planning_rights import planning
 from sf_mcp.service.resume_status import resume_status
 from sf_mcp.service.rewritten import PLACES, rewritten_fact
 from sf_mcp.service.spending import is_spent, of_fleet
+from sf_mcp.service.taking_over import since
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import (
     events,
     facts,
     landings,
+    leases,
     merge_requests,
     notifications,
     plans,
@@ -299,9 +301,7 @@ def _session_lines(
                 subject=session.subject,
                 title=task.title if task else "",
                 state=session.state,
-                note=resume_status(tx, task, session, most_failures())
-                if task is not None and session.state is SessionState.BACKOFF
-                else "",
+                note=_note(tx, task, session, most_failures),
                 question_id=asked.id if asked else None,
                 question=one_line(asked.text, 300) if asked else "",
                 asked_at=asked.asked_at if asked else None,
@@ -312,6 +312,19 @@ def _session_lines(
                 last_line=session.last_line,
                 heard_at=session.heard_at,
                 created_at=session.created_at,
+                taken_over_at=session.taken_over_at,
             )
         )
     return lines
+
+
+def _note(
+    tx: Transaction, task: Task | None, session: Session, most_failures: Callable[[], int]
+) -> str:
+    if session.taken_over_at is not None:
+        return since(session.taken_over_at)
+    if task is None or session.state is not SessionState.BACKOFF:
+        return ""
+    if leases.live_of(tx.db, session.id) is not None:
+        return "given back, goes on in a moment"
+    return resume_status(tx, task, session, most_failures())

@@ -16,6 +16,7 @@ from sf_mcp.service.filling import ENDING_TOOLS, HANDOFF_TOOL, Fullness, fill_of
 from sf_mcp.service.seats import SeatService
 from sf_mcp.service.sessions import SessionService
 from sf_mcp.service.spending import tightest
+from sf_mcp.service.takeovers import TakeoverService
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import questions, sessions
 
@@ -34,18 +35,22 @@ class HookService:
         session_service: SessionService,
         conflict_warnings: ConflictWarnings,
         seats: SeatService,
+        takeovers: TakeoverService,
     ) -> None:
         """Work on this project."""
         self._workspace = workspace
         self._sessions = session_service
         self._conflict_warnings = conflict_warnings
         self._seats = seats
+        self._takeovers = takeovers
 
     def answer(self, caller: Caller, event: dict[str, Any]) -> dict[str, Any]:
         """Return what Claude Code should make of the event."""
         if caller.session_id is None:
             return self._seats.answer(caller, event) if caller.role is Role.PERSON else {}
         name = event.get("hook_event_name")
+        if self._takeovers.is_taken_over(caller):
+            return self._with_a_person(caller, event)
         if (refusal := given_up(self._workspace, caller)) is not None:
             # Its turn may end, and does not go on: what it would write is no longer its own.
             return _denied(str(refusal)) if name == "PreToolUse" else {}
@@ -59,6 +64,27 @@ class HookService:
                 return self._before_tool(caller, str(event.get("tool_name", "")))
             case "PostToolUse":
                 return self._after_tool(caller, str(event.get("tool_name", "")))
+            case _:
+                return {}
+
+    def _with_a_person(self, caller: Caller, event: dict[str, Any]) -> dict[str, Any]:
+        """Answer for a session that a person works in: its turns end whenever they end."""
+        name, tool = event.get("hook_event_name"), str(event.get("tool_name", ""))
+        if refusal := self._takeovers.refusal(caller):
+            return _denied(refusal) if name == "PreToolUse" else {}
+        if name in SIGNS and caller.session_id is not None:
+            self._note_answers(caller, caller.session_id, event)
+        if name in ("UserPromptSubmit", "Stop"):
+            said = str(event.get("last_assistant_message") or "")
+            self._takeovers.note_turn(caller, is_active=name != "Stop", said=said)
+        match name:
+            case "UserPromptSubmit":
+                words = self._takeovers.at_the_prompt(caller)
+                return _told(words, name) if words else {}
+            case "PreToolUse":
+                return self._before_tool(caller, tool)
+            case "PostToolUse":
+                return self._after_tool(caller, tool)
             case _:
                 return {}
 
@@ -126,5 +152,5 @@ def _denied(reason: str) -> dict[str, Any]:
     }
 
 
-def _told(text: str) -> dict[str, Any]:
-    return {"hookSpecificOutput": {"hookEventName": "PostToolUse", "additionalContext": text}}
+def _told(text: str, event: str = "PostToolUse") -> dict[str, Any]:
+    return {"hookSpecificOutput": {"hookEventName": event, "additionalContext": text}}

@@ -3,8 +3,8 @@
 from datetime import datetime, timedelta
 
 from sf_mcp.core.identity import Caller
-from sf_mcp.core.models import EndKind, Lease, Role, TaskId
-from sf_mcp.core.states import WAITING_SESSIONS, SessionEvent
+from sf_mcp.core.models import EndKind, Lease, Role, Session, TaskId
+from sf_mcp.core.states import WAITING_SESSIONS, SessionEvent, TaskState
 from sf_mcp.service.claims import ClaimService
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
@@ -62,6 +62,9 @@ class LeaseWatch:
             expired = leases.expired(tx.db, tx.now)
             for lease in expired:
                 session = sessions.get(tx.db, lease.session_id)
+                if session.state in WAITING_SESSIONS:
+                    self._keep_for_later(tx, session, lease)
+                    continue
                 if not session.stop_requested:
                     tx.edit_session(session, stop_requested=LEASE_EXPIRED)
                 if session.role is Role.WORKER:
@@ -69,6 +72,15 @@ class LeaseWatch:
                 else:
                     tx.end_lease(lease, EndKind.LEASE_EXPIRED, "not heard of in time")
             return expired
+
+    def _keep_for_later(self, tx: Transaction, session: Session, lease: Lease) -> None:
+        """End the lease of a session that was given back and that nobody has started since."""
+        self._claims.let_go(tx, lease, EndKind.TAKEN_OVER, "given back, and not started in time")
+        task = tasks.get(tx.db, lease.subject)
+        if task.state is TaskState.OPEN:
+            tx.edit_task(task, reserved_for=session.id, reserved_until=None)
+        else:
+            tx.move_session(session, SessionEvent.EXIT, ended_at=tx.now)
 
     def release_reservations(self, caller: Caller) -> None:
         """Open tasks to anyone whose answered session did not come back in time, or never can."""

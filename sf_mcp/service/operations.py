@@ -54,6 +54,8 @@ OPERATIONS: Mapping[str, tuple[str, frozenset[Role]]] = {
     "get_session": ("sessions.get_session", LOOKING),
     "read_transcript": ("transcripts.read_transcript", PERSONAL),
     "stop_session": ("sessions.stop_session", PERSONAL),
+    "take_over_session": ("takeovers.take_over_session", PERSONAL),
+    "give_back_session": ("takeovers.give_back_session", PERSONAL),
     "cost": ("costs.cost", LOOKING),
     "fleet_status": ("fleet.fleet_status", LOOKING),
     "read_log": ("fleet.read_log", LOOKING),

@@ -22,6 +22,7 @@ from sf_mcp.service.starting import (
     has_started_too_often,
     session_to_resume,
 )
+from sf_mcp.service.taking_over import since
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import (
@@ -223,8 +224,11 @@ class QueryService:
                 step = f"sf task update {task.id} --accept (or --refuse)"
             case TaskState.CLAIMED:
                 lease = leases.live_on(tx.db, task.id)
-                name = sessions.get(tx.db, lease.session_id).name if lease else "a session"
-                sentence = f"{task.id} is being worked on by {name}."
+                session = sessions.get(tx.db, lease.session_id) if lease else None
+                name = session.name if session else "a session"
+                theirs = session.taken_over_at if session else None
+                person = f", {since(theirs)}" if theirs else ""
+                sentence = f"{task.id} is being worked on by {name}{person}."
                 step = f"sf session log {name}"
                 if asked := questions.open_of_task(tx.db, task.id):
                     sentence = f"{sentence[:-1]}, who waits for the answer to {_asked(asked)}"

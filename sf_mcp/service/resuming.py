@@ -10,7 +10,7 @@ from datetime import datetime
 from sf_mcp.core import recovery
 from sf_mcp.core.models import Lease, Role, Session, Task
 from sf_mcp.core.states import SessionEvent, SessionState
-from sf_mcp.service import answers
+from sf_mcp.service import answers, taking_over
 from sf_mcp.service.claims import ClaimService
 from sf_mcp.service.sessions import SessionService
 from sf_mcp.service.starting import may_start, session_to_resume
@@ -34,6 +34,8 @@ class Resuming:
         One that was parked comes with the answers that it has not had yet, one whose process has
         ended with what became of the calls that this cut short. Both get what there is of either.
         """
+        if (given_back := self._given_back(tx, may_go_on)) is not None:
+            return given_back
         for task in tasks.reserved(tx.db):
             session = session_to_resume(tx, task.id)
             if session is None or not tx.graph.is_ready(task.id):
@@ -44,16 +46,7 @@ class Resuming:
                 continue
             lease_before = leases.newest_of(tx.db, session.id)
             before = session
-            session = tx.move_session(
-                session,
-                SessionEvent.RESUME,
-                pid=None,
-                process_started="",
-                stop_requested="",
-                nudges=0,
-                heard_at=tx.now,
-                end=None,
-            )
+            session = _resumed(tx, session)
             task, lease = self._claims.grant(tx, task, session.id)
             tx.event("session_resumed", session.id, name=session.name, task=task.id)
             parts = [
@@ -67,6 +60,39 @@ class Resuming:
             token = self._sessions.mint(tx, Role.WORKER, session.id)
             return session, token, "\n".join(filter(None, parts)), True
         return None
+
+    def _given_back(
+        self, tx: Transaction, may_go_on: Callable[[Transaction, Task], bool]
+    ) -> tuple[Session, str, str, bool] | None:
+        """Go on with a session that a person has left; its lease was never ended."""
+        for session in taking_over.given_back(tx):
+            lease = leases.live_of(tx.db, session.id)
+            if lease is None or not may_go_on(tx, task := tasks.get(tx.db, lease.subject)):
+                continue
+            tx.renew_lease(lease)
+            session = _resumed(tx, session)
+            tx.event("session_resumed", session.id, name=session.name, task=task.id)
+            parts = [
+                *session.interrupted,
+                answers.text_of(answers.give_all_owed(tx, session.id)),
+                _standing(task, lease),
+            ]
+            token = self._sessions.mint(tx, Role.WORKER, session.id)
+            return session, token, "\n".join(filter(None, parts)), True
+        return None
+
+
+def _resumed(tx: Transaction, session: Session) -> Session:
+    return tx.move_session(
+        session,
+        SessionEvent.RESUME,
+        pid=None,
+        process_started="",
+        stop_requested="",
+        nudges=0,
+        heard_at=tx.now,
+        end=None,
+    )
 
 
 def _ending(session: Session, lease: Lease | None, now: datetime) -> str:

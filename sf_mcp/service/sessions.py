@@ -15,6 +15,7 @@ from sf_mcp.core.models import (
 )
 from sf_mcp.core.states import (
     LIVE_SESSIONS,
+    OF_THE_LAUNCHER,
     WAITING_SESSIONS,
     SessionEvent,
     SessionState,
@@ -22,7 +23,7 @@ from sf_mcp.core.states import (
     TaskState,
 )
 from sf_mcp.core.text import one_line
-from sf_mcp.service import answers, limits
+from sf_mcp.service import answers, limits, taking_over
 from sf_mcp.service.browsers import sign_out_all
 from sf_mcp.service.budgets import keep_within
 from sf_mcp.service.claims import ClaimService
@@ -46,7 +47,9 @@ class SessionService:
     def __init__(self, workspace: Workspace, claims: ClaimService) -> None:
         """Work on this project."""
         self._workspace = workspace
+        self._claims = claims
         self._settling = Settling(workspace, claims)
+        self.settle = self._settling.settle
 
     # -- identity ------------------------------------------------------------------------------
 
@@ -137,14 +140,17 @@ class SessionService:
         caller: Caller,
         session_id: str,
         *,
-        is_turn_active: bool,
-        last_line: str,
+        is_turn_active: bool | None = None,
+        last_line: str | None = None,
         context_tokens: int,
         context_window: int,
         cost_usd: float,
         usage: Sequence[UsageReport] = (),
     ) -> Session:
         """Record what the stream says, and renew the lease: the process is alive.
+
+        What is not known (None) stays as it was, as do the words of one that a person has: hooks
+        tell them.
 
         `usage` is what the present process has used so far, by day; also that of one whose session
         has ended meanwhile counts.
@@ -159,8 +165,8 @@ class SessionService:
                 tx.renew_lease(lease)
             session = tx.edit_session(
                 session,
-                is_turn_active=is_turn_active,
-                last_line=one_line(last_line, 200),
+                is_turn_active=session.is_turn_active if is_turn_active is None else is_turn_active,
+                last_line=session.last_line if last_line is None else one_line(last_line, 200),
                 context_tokens=context_tokens,
                 context_window=context_window or session.context_window,
                 cost_usd=max(cost_usd, session.cost_usd)
@@ -230,16 +236,23 @@ class SessionService:
     ) -> Session:
         """Record the end of a session's process and settle what it held; again, nothing changes.
 
+        One that a person waits for is theirs, with all that it holds.
+
         The caller has taken a snapshot of the worktree before.
         """
         caller.require(Role.PERSON, to="report sessions")
         detail = one_line(detail, 500)
         with self._workspace.write(caller) as tx:
             session = sessions.get(tx.db, session_id)
-            if session.state not in LIVE_SESSIONS or (pid and session.pid != pid):
+            if session.state not in OF_THE_LAUNCHER or (pid and session.pid != pid):
                 return session
             sessions.revoke_tokens(tx.db, session.id)
             left_open = self._settling.interrupted(tx, session, trace)
+            theirs = taking_over.after_the_process(tx, session, kind, trace, left_open)
+            if theirs is not None:
+                return theirs
+            if kind is EndKind.TAKEN_OVER:
+                kind = EndKind.STOPPED  # it cannot be gone on with
             step = self._settling.settle(tx, session, kind, detail, trace)
             if kind is EndKind.PARKED and step is not SessionEvent.PARK:
                 kind = EndKind.STOPPED  # what it waited for is over already
@@ -288,10 +301,18 @@ class SessionService:
             if found.state not in LIVE_SESSIONS:
                 return found
             tx.event("stop_requested", found.id, name=found.name, reason=reason)
-            return tx.edit_session(found, stop_requested=reason or f"stopped by {caller.name}")
+            reason = reason or f"stopped by {caller.name}"
+            if found.state is SessionState.TAKEN_OVER and (
+                lease := leases.live_of(tx.db, found.id)
+            ):
+                # No launcher ends it: it is fenced now, and told at its next tool call.
+                self._claims.let_go(tx, lease, EndKind.STOPPED, one_line(reason, 500))
+            return tx.edit_session(found, stop_requested=reason)
 
     def _give_up_waiting(self, tx: Transaction, session: Session) -> Session:
         """End a session that has no process; its task goes to a fresh one, with its question."""
+        if lease := leases.live_of(tx.db, session.id):
+            self._claims.let_go(tx, lease, EndKind.STOPPED, "")
         task = tasks.get(tx.db, session.subject)
         if task.state is TaskState.WAITING:
             tx.move_task(task, TaskEvent.UNPARK, ahead=True)

@@ -1,4 +1,4 @@
-"""What becomes of a session at a turn's end: it goes on, finishes, is parked, or has failed."""
+"""What becomes of a session at a turn's end: it goes on, rests, is handed over, is over."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from sf_mcp.core.models import EndKind, Lease, Role, Session, TaskId
 from sf_mcp.core.states import QuestionState
-from sf_mcp.service import answers
+from sf_mcp.service import answers, taking_over
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.store import conflicts, leases, questions
 
@@ -25,6 +25,7 @@ class NextStep(StrEnum):
     CONTINUE = "continue"
     FINISH = "finish"
     PARK = "park"
+    HAND_OVER = "hand_over"
     FAIL = "fail"
 
 
@@ -55,6 +56,8 @@ def verdict_on(tx: Transaction, session: Session) -> TurnVerdict:
         ended = leases.newest_of(tx.db, session.id)
         end = ended.end if ended and ended.end else EndKind.STOPPED
         return TurnVerdict(step=NextStep.FINISH, end=end)
+    if taking_over.wanted(tx, session) is not None:
+        return TurnVerdict(step=NextStep.HAND_OVER, end=EndKind.TAKEN_OVER)
     if answered := questions.undelivered(tx.db, session.id):
         return TurnVerdict(step=NextStep.CONTINUE, message=answers.text_of(answered))
     if session.role is Role.WORKER and questions.open_of_task(tx.db, TaskId(lease.subject)):

@@ -214,7 +214,7 @@ class WorkService:
 
     def turn_ended(self, caller: Caller, session_id: str, *, turn: int = 0) -> TurnVerdict:
         """Snapshot a worker's files at its turn's end, then decide what becomes of the session."""
-        self._keep_files_of(session_id, "turn's end")
+        self.keep_files_of(session_id, "turn's end")
         return self._sessions.turn_ended(caller, session_id, turn=turn)
 
     def session_ended(
@@ -235,9 +235,9 @@ class WorkService:
         """
         if pid and self._process_of(session_id) != pid:
             return self._sessions.get_session(caller, session_id)
-        if self._hand_off_spent(session_id) and kind not in WITH_A_CAUSE_OF_ITS_OWN:
+        if self.hand_off_spent(session_id) and kind not in WITH_A_CAUSE_OF_ITS_OWN:
             kind = EndKind.OVER_BUDGET
-        self._keep_files_of(session_id, f"session ended: {kind.value}")
+        self.keep_files_of(session_id, f"session ended: {kind.value}")
         session = self._sessions.ended(
             caller, session_id, kind=kind, detail=detail, resets_at=resets_at, trace=trace, pid=pid
         )
@@ -268,7 +268,7 @@ class WorkService:
         # An outcome, an expiry or a cancellation came first, while the files were kept.
         return self._end_of(session.id)
 
-    def _hand_off_spent(self, session_id: str) -> bool:
+    def hand_off_spent(self, session_id: str) -> bool:
         """Write the handoff of a worker that has used up its budget; return whether it had."""
         with self._workspace.read() as tx:
             session = sessions.get(tx.db, session_id)
@@ -319,7 +319,8 @@ class WorkService:
             ended = leases.newest_of(tx.db, session_id)
         return ended.end if ended and ended.end else EndKind.CONTEXT_FULL
 
-    def _keep_files_of(self, session_id: str, reason: str) -> None:
+    def keep_files_of(self, session_id: str, reason: str) -> None:
+        """Snapshot what the session has not committed where it works."""
         with self._workspace.read() as tx:
             session = sessions.get(tx.db, session_id)
         if session.role is Role.WORKER:

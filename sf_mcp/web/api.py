@@ -31,7 +31,7 @@ from sf_mcp.web.stream import Streams
 logger = logging.getLogger(__name__)
 
 MOST_WAIT_SECONDS = 30.0
-NOTHING: dict[str, Any] = {"order": None, "stop": []}
+NOTHING: dict[str, Any] = {"order": None, "stop": [], "hand_over": []}
 """The answer to a poll when there is nothing to do."""
 
 
@@ -44,6 +44,8 @@ class Poll(BaseModel):
     """The sessions whose processes it runs."""
     seconds: float = Field(default=MOST_WAIT_SECONDS, ge=0, allow_inf_nan=False)
     may_start: bool = True
+    handing_over: dict[str, str] = Field(default_factory=dict)
+    """What it was told of sessions that a person waits for."""
     account: str = Field(default="", pattern="^[0-9a-f]{0,64}$")
     """What tells the account of its sessions from others; empty when it does not say."""
 
@@ -153,7 +155,11 @@ class Api:
             if is_gone:
                 return NOTHING
             seen = await self._in_thread(
-                self._services.launcher.directives, caller, poll.running, poll.may_start
+                self._services.launcher.directives,
+                caller,
+                poll.running,
+                poll.may_start,
+                poll.handing_over,
             )
             return seen if seen.has_news else None
 

@@ -183,6 +183,7 @@ def a_waiting_worker(services: Services, tx: Transaction, number: int) -> str:
         end_detail="",
         starts=0,
         interrupted=(),
+        taken_over_at=None,
     )
     SESSIONS.insert(tx.db, session)
     return services.sessions.mint(tx, Role.WORKER, session.id)

@@ -42,6 +42,7 @@ GOES_ON = {
     EndKind.KILLED,
     EndKind.FAILED_TO_START,
     EndKind.STOPPED,
+    EndKind.TAKEN_OVER,
     EndKind.LEASE_EXPIRED,
     EndKind.USAGE_LIMIT,
     EndKind.OVERLOADED,

@@ -12,6 +12,7 @@ from sf_mcp.core.errors import StorageFailed
 from sf_mcp.core.models import LandingKind, LandingState, Role
 from sf_mcp.core.states import (
     LIVE_SESSIONS,
+    WAITING_SESSIONS,
     ConflictState,
     MergeState,
     PlanState,
@@ -21,7 +22,7 @@ from sf_mcp.core.states import (
 )
 from sf_mcp.store import landings
 from sf_mcp.store.database import Connection, Database
-from sf_mcp.store.schema import TABLES, TRAIN
+from sf_mcp.store.schema import SEAT, TABLES, TRAIN
 
 AT = "2026-03-01T12:00:00.000000+00:00"
 
@@ -307,7 +308,7 @@ CHECKED_WORDS = {
 
 def words_in_the_schema() -> dict[tuple[str, str], set[str]]:
     found: dict[tuple[str, str], set[str]] = {}
-    for table, body in re.findall(r"CREATE TABLE (\w+) \((.*?)\n\)", TABLES, re.DOTALL):
+    for table, body in re.findall(r"CREATE TABLE (\w+) \((.*?)\n\)", TABLES + SEAT, re.DOTALL):
         for column, words in re.findall(r"CHECK \((\w+) IN \((.*?)\)\)", body, re.DOTALL):
             found[table, column] = set(re.findall(r"'(\w+)'", words))
     return found
@@ -339,8 +340,8 @@ def test_the_states_that_the_database_accepts_of_conflicts_are_those_of_the_mach
     assert set(re.findall(r"'(\w+)'", words)) == {state.value for state in ConflictState}
 
 
-def test_the_index_of_live_names_lists_the_live_states_and_parked() -> None:
-    index = re.search(r"one_live_session_a_name.*?\((?:'.*?)\);", TABLES, re.DOTALL)
+def test_the_index_of_live_names_lists_the_live_states_and_those_that_wait() -> None:
+    index = re.search(r"one_live_session_a_name.*?\((?:'.*?)\);", SEAT, re.DOTALL)
     assert index is not None
     words = set(re.findall(r"'(\w+)'", index.group()))
-    assert words == {state.value for state in LIVE_SESSIONS | {SessionState.PARKED}}
+    assert words == {state.value for state in LIVE_SESSIONS | WAITING_SESSIONS}

@@ -10,7 +10,7 @@ import pytest
 
 from sf_mcp.core.errors import InvalidInput, StorageFailed
 from sf_mcp.core.models import TaskId
-from sf_mcp.store import facts, handoffs
+from sf_mcp.store import facts, handoffs, leases, sessions
 from sf_mcp.store.database import Database
 from sf_mcp.store.schema import SCHEMA_VERSION
 
@@ -167,12 +167,25 @@ Database(Path(sys.argv[1]))
             "INSERT INTO handoffs VALUES (1, 'T1', 's', 'p', 'r', 'd', 'f', 'n', NULL, NULL, 0,"
             " '2026-11-25T00:00:00+00:00')"
         )
+        at = "2026-11-25T00:00:00+00:00"
+        raw.execute(
+            "INSERT INTO sessions VALUES ('s', 'worker-1', 'worker', 'T1', 'running', 'sonnet', 7,"
+            " 'then', 1, 'line', 5, 6, 0.5, '', 0, 'log', ?, ?, NULL, NULL, '')",
+            (at, at),
+        )
+        raw.execute("INSERT INTO leases VALUES (1, 'T1', 's', 1, ?, ?, NULL, NULL, '')", (at, at))
     raw.close()
 
     with Database(path).read() as db:
         (handoff,) = handoffs.of_task(db, TaskId("T1"))
+        session = sessions.get(db, "worker-1")
+        lease = leases.live_of(db, session.id)
+        broken = db.execute("PRAGMA foreign_key_check").fetchall()
 
     assert (handoff.progress, handoff.met) == ("p", ())
+    assert (session.pid, session.starts, session.taken_over_at) == (7, 0, None)
+    assert lease is not None
+    assert broken == []
 
 
 def test_a_file_of_a_newer_release_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from sf_mcp.service.launcher import Directives
 from tests.builders import TINY, a_task, a_worker, some_tasks
 from tests.web.builders_server import SECONDS, Answer, Served, served
 
-NOTHING: dict[str, Any] = {"order": None, "stop": []}
+NOTHING: dict[str, Any] = {"order": None, "stop": [], "hand_over": []}
 LONG = 30.0
 """Longer than a test waits for an answer."""
 
