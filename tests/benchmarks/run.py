@@ -31,6 +31,7 @@ BENCHMARKS = {
     "radar": "the conflicts among 100 live branches on 15,000 files",
     "recovery": "from a worker's kill to the start of its successor's process",
     "server_start": "the server's start with 5,000 tasks and 200 sessions to recover",
+    "stream": "50 pages that listen while 1,000 reports of sessions come in",
     "rest": "memory and processor time of a server with nothing to do",
     "train_sim": "the merge queue's planner in a simulated world, against serial, bors and Zuul",
     "train_real": "40 branches over a suite of 5 s, against one at a time (takes 6 minutes)",
