@@ -32,6 +32,8 @@ SINGLE: Mapping[str, str] = {
     "why": "fleet",
     "log": "fleet",
     "cost": "cost",
+    "report": "report",
+    "export": "export",
     "pause": "fleet",
     "resume": "fleet",
     "restore": "snapshot",

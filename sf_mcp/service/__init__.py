@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from sf_mcp.service.queries import QueryService
     from sf_mcp.service.questions import QuestionService
     from sf_mcp.service.radar import RadarService
+    from sf_mcp.service.reporting import ReportService
     from sf_mcp.service.requests import RequestService
     from sf_mcp.service.resolutions import ResolutionService
     from sf_mcp.service.resolving import Resolving
@@ -139,6 +140,14 @@ class Services:
         from sf_mcp.service.transcripts import TranscriptService
 
         return TranscriptService(self.workspace)
+
+    @cached_property
+    def reporting(self) -> "ReportService":
+        """What plans have come to."""
+        from sf_mcp.git.forge import forge_at
+        from sf_mcp.service.reporting import ReportService
+
+        return ReportService(self.workspace, forge_at(self.workspace.layout.folder))
 
     @cached_property
     def budgets(self) -> "BudgetService":

@@ -56,6 +56,7 @@ OPERATIONS: Mapping[str, tuple[str, frozenset[Role]]] = {
     "stop_session": ("sessions.stop_session", PERSONAL),
     "take_over_session": ("takeovers.take_over_session", PERSONAL),
     "give_back_session": ("takeovers.give_back_session", PERSONAL),
+    "report": ("reporting.report", LOOKING),
     "cost": ("costs.cost", LOOKING),
     "fleet_status": ("fleet.fleet_status", LOOKING),
     "read_log": ("fleet.read_log", LOOKING),

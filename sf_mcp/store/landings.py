@@ -62,6 +62,18 @@ def brought(db: sqlite3.Connection, number: int) -> dict[MergeRequestId, Oid]:
     return {MergeRequestId(row[0]): Oid(row[1]) for row in rows}
 
 
+def range_of(db: sqlite3.Connection, request: MergeRequestId) -> tuple[Oid | None, Oid] | None:
+    """Return between which commits of the target the merge request's own lie; None: not landed."""
+    row = db.execute(
+        'SELECT coalesce((SELECT "commit" FROM landing_requests b WHERE b.landing = r.landing'
+        ' AND b.position = r.position - 1), l.old), r."commit" FROM landing_requests r'
+        " JOIN landings l ON l.number = r.landing AND l.state = 'done'"
+        " WHERE r.merge_request_id = ?",
+        (request,),
+    ).fetchone()
+    return (row[0], Oid(row[1])) if row else None
+
+
 def landed_as(db: sqlite3.Connection, commit: Oid) -> MergeRequestId | None:
     """Return the merge request that this commit of the target brought, if it is one's."""
     row = db.execute(

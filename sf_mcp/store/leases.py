@@ -59,6 +59,11 @@ def attempts(db: sqlite3.Connection, subject: str) -> list[Lease]:
     return LEASES.select(db, "subject = ? AND ended_at IS NOT NULL ORDER BY number", subject)
 
 
+def of_subject(db: sqlite3.Connection, subject: str) -> list[Lease]:
+    """Return every lease on the subject, live or ended, oldest first."""
+    return LEASES.select(db, "subject = ? ORDER BY number", subject)
+
+
 def newest_ended(db: sqlite3.Connection, subject: str, *, limit: int) -> list[Lease]:
     """Return the newest ended leases of the subject, newest first."""
     return LEASES.select(

@@ -1,5 +1,6 @@
 """What the train merged for trial and what came of it, as rows."""
 
+import json
 import sqlite3
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -86,3 +87,10 @@ def disown(db: sqlite3.Connection, requests: Sequence[str], tree: Oid | None) ->
 def newest(db: sqlite3.Connection, most: int) -> list[TrialRecord]:
     """Return the newest trials, oldest first."""
     return TRIALS.select(db, "1 ORDER BY number DESC LIMIT ?", most)[::-1]
+
+
+def trees_of(db: sqlite3.Connection, requests: Sequence[MergeRequestId]) -> set[Oid]:
+    """Return the trees on which any of these merge requests was tried."""
+    wanted = set(requests)
+    rows = db.execute("SELECT requests, tree FROM trials WHERE tree IS NOT NULL")
+    return {Oid(row[1]) for row in rows if wanted & set(json.loads(row[0]))}

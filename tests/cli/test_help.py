@@ -14,6 +14,7 @@ from tests.cli.builders_project import Person
 COMMANDS = {
     "init", "doctor", "serve", "status", "why", "log", "cost", "pause", "resume", "token",
     "open",
+    "report", "export",
     "plan create", "plan import", "plan list", "plan show",
     "plan activate", "plan complete", "plan cancel",
     "task create", "task list", "task show", "task ready", "task update", "task cancel",

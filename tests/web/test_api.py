@@ -38,6 +38,7 @@ LOOKING = {
     "get_session",
     "fleet_status",
     "cost",
+    "report",
     "read_log",
     "search_log",
 }
