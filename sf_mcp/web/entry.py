@@ -4,6 +4,7 @@ Rule 1: a cookie alone opens the page's own files, in which nothing of the proje
 Rule 2: everything else takes both of a browser's secrets, from a page of this very origin.
 """
 
+import html
 from http import HTTPStatus
 
 from starlette.concurrency import run_in_threadpool
@@ -18,6 +19,7 @@ KEY_HEADER = "x-stoneforge-key"
 KEY_PARAMETER = "key"
 """For the event stream: a browser's EventSource takes no headers."""
 
+_AGAIN = '<p>If this browser is signed in already: <a href="/">open the page</a>.</p>\n'
 _CLOSED = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -27,7 +29,7 @@ _CLOSED = """<!doctype html>
 <h1>Stoneforge</h1>
 <p>{sentence}</p>
 <p>Run <code>sf open</code> in the project's folder: it opens this page, signed in.</p>
-</html>
+{again}</html>
 """
 
 
@@ -77,8 +79,7 @@ class Entry:
             Unauthorized: nobody that is known.
             NotAllowed: it comes from another page than this server's.
         """
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and token:
+        if token := _token(request):
             return self._services.sessions.authenticate(token)
         if secret := self.secret(request):
             return await self._of_browser(request, secret)
@@ -92,8 +93,7 @@ class Entry:
         Raises:
             Unauthorized: the token or the browser has ended.
         """
-        _, _, token = request.headers.get("authorization", "").partition(" ")
-        if token:
+        if token := _token(request):
             return self._services.sessions.authenticate(token)
         return self._services.browsers.authenticate(self.secret(request), _key(request))
 
@@ -113,12 +113,29 @@ class Entry:
 
 def is_of_browser(request: Request) -> bool:
     """Tell whether the request speaks for a browser and not with a token."""
-    return "authorization" not in request.headers
+    return not _token(request)
 
 
-def closed(sentence: str, status: int = HTTPStatus.UNAUTHORIZED) -> Response:
-    """Return the one page that anybody may see."""
-    return HTMLResponse(_CLOSED.format(sentence=sentence), status)
+def closed(
+    sentence: str, status: int = HTTPStatus.UNAUTHORIZED, *, is_followed: bool = False
+) -> Response:
+    """Return the one page that anybody may see.
+
+    With a link of another page that is followed no cookie of ours goes along, so that nothing is
+    known of the browser; with one of this page it does.
+    """
+    again = _AGAIN if is_followed else ""
+    return HTMLResponse(_CLOSED.format(again=again, sentence=html.escape(sentence)), status)
+
+
+def is_followed(request: Request) -> bool:
+    """Tell whether the request came of a link of another page."""
+    return request.headers.get("sec-fetch-site") in ("cross-site", "same-site")
+
+
+def _token(request: Request) -> str:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" else ""
 
 
 def _key(request: Request) -> str:

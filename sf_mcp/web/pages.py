@@ -9,7 +9,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
-from sf_mcp.web.entry import Entry, closed
+from sf_mcp.web.entry import Entry, closed, is_followed
 
 FOLDER = Path(__file__).parent / "static"
 TYPES = {
@@ -20,6 +20,7 @@ TYPES = {
     ".svg": "image/svg+xml",
 }
 """What is served at all, and as what: the machine's own table of types may say anything."""
+NOT_LET_IN = "You are not signed in here."
 REVALIDATED = {"Cache-Control": "no-cache"}
 """Kept, but asked about each time: the files are those of the release that answers."""
 
@@ -42,12 +43,12 @@ class Pages:
 
     async def _shell(self, request: Request) -> Response:
         if not self._entry.is_let_in(request):
-            return closed("You are not signed in here.")
+            return closed(NOT_LET_IN, is_followed=is_followed(request))
         return await self._file("index.html", request)
 
     async def _static(self, request: Request) -> Response:
         if not self._entry.is_let_in(request):
-            return closed("You are not signed in here.")
+            return closed(NOT_LET_IN)
         return await self._file(request.path_params["path"], request)
 
     async def _file(self, path: str, request: Request) -> Response:

@@ -185,6 +185,10 @@ def test_a_page_may_not_let_others_in_nor_speak_as_the_launcher(server: Served) 
     own = {"Cookie": browser.cookie, "X-Stoneforge-Key": browser.key}
     own |= {"Origin": f"http://{server.host}"}
     assert server.request("POST", "/hooks", b"{}", headers=own).status == 403
+    # What is no token makes no program of it.
+    for name in ("open_page", "poll"):
+        answer = server.ask_as(browser, name, headers={"Authorization": "Basic eA=="})
+        assert answer.status == 403
     assert server.ask_as(browser, "sign_out_browsers").json == 1
 
 

@@ -309,3 +309,17 @@ def test_a_page_of_another_site_reads_and_changes_nothing(
         "frame": "closed",
     }, json.dumps(got)
     assert server.project.event_kinds() == before
+
+
+def test_who_follows_a_link_of_another_site_is_one_step_from_the_page(
+    server: Served, context: BrowserContext
+) -> None:
+    """A strict cookie does not go along with the first step."""
+    _signed_in(server, context)
+    with _site(f'<!doctype html><a href="http://{server.host}/">the page</a>') as site:
+        page = context.new_page()
+        page.goto(f"http://{site.replace('127.0.0.1', 'localhost')}/")
+        page.click("a")
+        page.click("text=open the page")
+        page.wait_for_selector("#page", state="attached")
+    assert "result" in _call(page, "list_plans")
