@@ -14,13 +14,15 @@ from sf_mcp.core.states import MergeState
 from sf_mcp.core.text import checked_text
 from sf_mcp.git.changes import file_changes
 from sf_mcp.git.worktrees import Worktrees
-from sf_mcp.service.branches import DIFF_BYTES, BranchService
+from sf_mcp.service.branches import BranchService
 from sf_mcp.service.snapshots import SnapshotService
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import merge_requests, tasks
 
 FILES_SHOWN = 200
 """Of a page of changed files."""
+PATCH_BYTES = 60_000
+"""Of a page of one file's patch: more lines than that nobody reads at once."""
 PATH_CHARACTERS = 4096
 
 
@@ -31,8 +33,9 @@ class Diff:
     task_id: TaskId
     what: str
     """What is compared, in a phrase: `M7`, `the branch sf/T12-…`, `snapshot 3`."""
-    base: Oid
-    commit: Oid
+    base: Oid | None
+    commit: Oid | None
+    """None: nothing has been committed yet."""
     files: list[FileChange]
     """By path."""
     total_files: int
@@ -86,9 +89,11 @@ class DiffService:
         A merge request under way counts, or else the branch as it is, or else what was handed in.
 
         Raises:
-            NotFound: there is no such task or snapshot, or nothing has been committed.
+            NotFound: there is no such task or snapshot.
         """
         ends = self._ends(caller, task, snapshot)
+        if ends is None:
+            return self._nothing(task)
         files = file_changes(self._forge, ends.base, ends.commit)
         page = [file for file in files if file.path > files_after][: FILES_SHOWN + 1]
         return Diff(
@@ -121,12 +126,31 @@ class DiffService:
         """
         paths = [checked_text(one, "path", PATH_CHARACTERS) for one in (path, was) if one]
         ends = self._ends(caller, task, snapshot)
+        if ends is None:
+            raise NotFound(
+                f"Nothing of {task} has been committed.",
+                remedy="Its snapshots, if it has any, hold what was not committed.",
+            )
         page = self._forge.diff(
-            ends.base, ends.commit, paths=paths or ["."], start=max(0, start), max_bytes=DIFF_BYTES
+            ends.base, ends.commit, paths=paths or ["."], start=max(0, start), max_bytes=PATCH_BYTES
         )
         return FileDiff(path=path, commit=ends.commit, patch=page.text, next_start=page.next_start)
 
-    def _ends(self, caller: Caller, task: str, snapshot: int) -> _Ends:
+    def _nothing(self, task: str) -> Diff:
+        return Diff(
+            task_id=TaskId(task),
+            what="nothing has been committed yet",
+            base=None,
+            commit=None,
+            files=[],
+            total_files=0,
+            next_after="",
+            added=0,
+            removed=0,
+        )
+
+    def _ends(self, caller: Caller, task: str, snapshot: int) -> _Ends | None:
+        """Return what to compare; None when nothing has been committed."""
         if snapshot:
             seen = self._snapshots.get_snapshot(caller, task, number=snapshot)
             if seen.parent is None:
@@ -152,10 +176,7 @@ class DiffService:
                 commit=head,
             )
         if request is None:
-            raise NotFound(
-                f"Nothing of {found.id} has been committed.",
-                remedy="Its snapshots, if it has any, hold what was not committed.",
-            )
+            return None
         base = self._branches.base_of(request)
         return _Ends(task_id=found.id, what=request.id, base=base, commit=request.commit)
 

@@ -166,8 +166,13 @@ def at_work(project: Project) -> tuple[TaskId, Worker]:
 
 
 def test_before_a_commit_there_is_no_diff(project: Project) -> None:
+    task = a_task(project)
+
+    seen = diff(project, task)
+
+    assert (seen.what, seen.commit, seen.files) == ("nothing has been committed yet", None, [])
     with pytest.raises(NotFound, match="Nothing of T1 has been committed"):
-        diff(project, a_task(project))
+        patch(project, task, "a.txt")
 
 
 def test_the_branch_of_a_task_in_work_is_shown_file_by_file(project: Project) -> None:

@@ -40,7 +40,12 @@ const TASK_STATES = {
 
 /** An icon by name; decoration beside a word, so that it is not read out. */
 export function icon(name) {
-  return html`<svg class="icon" viewBox="0 0 16 16" aria-hidden="true">${SHAPES[name] ?? SHAPES.dot}</svg>`;
+  return html`<svg class="icon" viewBox="0 0 16 16" aria-hidden="true">${shapeOf(name)}</svg>`;
+}
+
+/** The lines of an icon, 16 by 16, for a picture that has it inside. */
+export function shapeOf(name) {
+  return SHAPES[name] ?? SHAPES.dot;
 }
 
 /** A state in its colour, with its shape and its word; `tone`: ok, bad, wait, run, quiet. */
