@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Locator, Route, expect
 
 from sf_mcp.core.identity import PERSON
-from sf_mcp.core.models import LandingKind, Role
+from sf_mcp.core.models import Role
 from sf_mcp.core.states import MergeState
 from tests.browser.builders_page import SCRIPT, Chromium, ServedSeat, a_seat
 from tests.builders import a_merge_request, a_task
@@ -77,9 +77,7 @@ def test_what_has_landed_is_listed(seat: ServedSeat) -> None:
     landed = seat.page.locator("[data-landed]", has_text=request.id)
     expect(landed).to_contain_text("Add a bell")
     expect(landed).to_contain_text("green")
-    expect(seat.page.locator("[data-landed]").last).to_contain_text(
-        LandingKind.INITIAL.value.replace("_", " ")
-    )
+    expect(seat.page.locator("[data-landed]").last).to_contain_text("where the fleet began")
 
 
 def test_a_merge_request_shows_all_that_there_is_to_decide_on(seat: ServedSeat) -> None:

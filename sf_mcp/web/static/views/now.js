@@ -142,6 +142,7 @@ export function open() {
 
   function item(one) {
     const kind = KINDS[one.kind] ?? { shape: "note", tone: "wait", word: words(one.kind) };
+    const seen = looked.get(one.id)?.resource;
     const body = bodies[one.kind]?.(one) ?? (one.command ? html`<p><code>${one.command}</code></p>` : nothing);
     return html`<li class="item" data-row tabindex="-1" data-item=${one.id}>
       <span class=${kind.tone}>${icon(kind.shape)}</span>
@@ -151,10 +152,11 @@ export function open() {
           <span>${kind.word}${one.id ? html` ${routeOf(one.id) === "#/now" ? html`<span class="id">${one.id}</span>` : idLink(one.id)}` : nothing}</span>
           ${one.task_id && one.task_id !== one.id ? html`<span>of ${idLink(one.task_id)}</span>` : nothing}
           ${one.since ? html`<span>waits for ${age(one.since)}</span>` : nothing}
+          ${seen?.value?.asker ? html`<span>${seen.value.asker} asks${seen.value.is_parked ? " and is parked until you answer" : nothing}</span>` : nothing}
         </div>
       </div>
       ${one.behind ? html`<p class="behind">holds up <strong class="num">${one.behind}</strong> ${one.behind === 1 ? "task" : "tasks"}</p>` : html`<span></span>`}
-      <div class="item-body">${looked.get(one.id)?.resource.error ? refused(looked.get(one.id).resource.error) : nothing}${body}</div>
+      <div class="item-body" aria-busy=${seen ? !seen.value && !seen.error : nothing}>${seen?.error ? refused(seen.error) : nothing}${body}</div>
     </li>`;
   }
 
@@ -206,12 +208,10 @@ export function open() {
   };
 }
 
-/** What the list has no room for: the whole text, why it is asked, who waits how. */
+/** What the list has no room for: the whole text, and why it is asked. */
 function questionFacts(seen, item) {
   const whole = seen.text.length > item.text.length && seen.text !== item.text ? seen.text : "";
-  const asker = seen.asker ? `${seen.asker} ${seen.is_parked ? "is parked until you answer" : "goes on meanwhile"}` : "";
-  return html`${whole || seen.context ? html`<details class="context-text"><summary>${seen.context ? "Background" : "The whole question"}</summary>${whole ? html`<p>${whole}</p>` : nothing}${seen.context ? html`<p>${seen.context}</p>` : nothing}</details>` : nothing}
-    ${asker ? html`<p class="item-facts">${asker}</p>` : nothing}`;
+  return html`${whole || seen.context ? html`<details class="context-text"><summary>${seen.context ? "Background" : "The whole question"}</summary>${whole ? html`<p>${whole}</p>` : nothing}${seen.context ? html`<p>${seen.context}</p>` : nothing}</details>` : nothing}`;
 }
 
 function reviewFacts(seen) {

@@ -111,6 +111,13 @@ function verdict(check) {
   return html`<span title=${title}>${badge(...look, check.name)}${check.is_flaky ? badge("wait", "warn", "flaky") : nothing}</span>`;
 }
 
+/** Why the target moved, where it was no merge of the train's. */
+const MOVES = {
+  initial: "where the fleet began",
+  upstream: "commits from upstream",
+  undo: "somebody else's move was undone",
+};
+
 function landedLately(landed) {
   if (!landed.length) return nothing;
   return html`<section class="section" aria-labelledby="landed">
@@ -119,7 +126,7 @@ function landedLately(landed) {
       ${greenness(one.is_green)}
       <span class="two grow">${one.requests.length
         ? one.requests.map((id, index) => html`<a class="clip" data-open href="#/train/${id}"><span class="id">${id}</span> ${one.titles[index]}</a>`)
-        : html`<span class="quiet">${words(one.kind)}</span>`}</span>
+        : html`<span class="quiet">${MOVES[one.kind] ?? words(one.kind)}</span>`}</span>
       <span class="mono quiet">${short(one.commit)}</span>${moment(one.at)}
     </li>`)}</ul>
   </section>`;
