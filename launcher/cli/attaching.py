@@ -68,8 +68,12 @@ def attach(root: Path, session: str, *, is_urgent: bool) -> ExitCode:
     claude = require_claude(settings.orchestrator.claude_path, os.environ)
     prompt = write_prompt(layout, Role.WORKER)
     wish = _Wish(client, session, is_urgent=is_urgent)
-    with wish.withdrawn_unless_given():
-        view = wish.wait()
+    try:
+        with wish.withdrawn_unless_given():
+            view = wish.wait()
+    except KeyboardInterrupt:
+        _tell(f"{session} is left to the fleet.")
+        return ExitCode.INTERRUPTED
     found, seat = view["session"], view["seat"]
     address = address_of(layout)
     transcript = ""

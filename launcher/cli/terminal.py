@@ -69,6 +69,8 @@ def _signals() -> Generator[_Ending]:
     handlers = {
         signal.SIGINT: _nothing,
         signal.SIGQUIT: _nothing,
+        # We stop when the client has, and not before: else we could not tell that it has gone on.
+        signal.SIGTSTP: _nothing,
         signal.SIGHUP: ending.ask,
         signal.SIGTERM: ending.ask,
     }
@@ -91,7 +93,7 @@ def _wait(child: "subprocess.Popen[bytes]", ending: _Ending) -> int:
         # A signal that comes between a look and a wait would be missed: the waits are short.
         pid, status = os.waitpid(child.pid, os.WNOHANG | os.WUNTRACED)
         if pid and os.WIFSTOPPED(status):
-            os.kill(os.getpid(), os.WSTOPSIG(status))
+            os.kill(os.getpid(), signal.SIGSTOP)
             # Continued: by the shell, which continues all of the group, or by somebody else.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGCONT)

@@ -248,6 +248,10 @@ class SessionService:
                 return session
             sessions.revoke_tokens(tx.db, session.id)
             left_open = self._settling.interrupted(tx, session, trace)
+            if kind in (EndKind.USAGE_LIMIT, EndKind.OVERLOADED):
+                limits.meet(self._workspace, tx, kind, detail, resets_at)
+            if kind in (EndKind.AUTHENTICATION, EndKind.BAD_CONFIGURATION):
+                pause(tx, f"{kind.value}: {detail}")
             theirs = taking_over.after_the_process(tx, session, kind, trace, left_open)
             if theirs is not None:
                 return theirs
@@ -256,10 +260,6 @@ class SessionService:
             step = self._settling.settle(tx, session, kind, detail, trace)
             if kind is EndKind.PARKED and step is not SessionEvent.PARK:
                 kind = EndKind.STOPPED  # what it waited for is over already
-            if kind in (EndKind.USAGE_LIMIT, EndKind.OVERLOADED):
-                limits.meet(self._workspace, tx, kind, detail, resets_at)
-            if kind in (EndKind.AUTHENTICATION, EndKind.BAD_CONFIGURATION):
-                pause(tx, f"{kind.value}: {detail}")
             tx.event("session_ended", session.id, name=session.name, end=kind.value, detail=detail)
             if step is SessionEvent.PARK and session.state is SessionState.STARTING:
                 # Its connection was never reported, but it has asked a question.

@@ -5,13 +5,15 @@ import fcntl
 import json
 import os
 import pty
+import select
 import signal
 import struct
 import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Self
 
@@ -41,19 +43,21 @@ def know_the_person(project: Project) -> None:
 class Person:
     """A command in a terminal, as the leader of the terminal's session."""
 
-    def __init__(self, project: Project, command: Sequence[str]) -> None:
-        """Start `command` in the project's folder."""
+    def __init__(self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> None:
+        """Start `command` there."""
+        self.folder = cwd
         self._screen = pyte.Screen(COLUMNS, ROWS)
         self._stream = pyte.ByteStream(self._screen)
         self._lock = threading.Lock()
+        self._is_closed = False
         self._master, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         self._settings = termios.tcgetattr(theirs)
         self._slave = theirs
         self.process = subprocess.Popen(
             list(command),
-            cwd=project.root,
-            env={**project.environment, "TERM": "xterm-256color"},
+            cwd=cwd,
+            env={**env, "TERM": "xterm-256color"},
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -73,8 +77,12 @@ class Person:
         self.process.wait(WAIT_SECONDS)
 
     def _read(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            while data := os.read(self._master, 65536):
+        with contextlib.suppress(OSError):
+            while not self._is_closed:
+                # A read that waits would keep the terminal open.
+                if not select.select([self._master], [], [], LOOK_SECONDS)[0]:
+                    continue
+                data = os.read(self._master, 65536)
                 with self._lock:
                     self._stream.feed(data)
 
@@ -117,12 +125,15 @@ class Person:
 
     def close_the_terminal(self) -> None:
         """Close the window."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._reader.join(WAIT_SECONDS)
         for number in (self._master, self._slave):
-            with contextlib.suppress(OSError):
-                os.close(number)
+            os.close(number)
 
 
 def attaching(project: Project, session: str, *options: str) -> Person:
     """Have a person who runs `sf session attach`."""
     command = [sys.executable, "-m", "sf_mcp.cli", "session", "attach", session, *options]
-    return Person(project, command)
+    return Person(command, cwd=project.root, env=project.environment)

@@ -9,7 +9,15 @@ from typing import Any
 
 from launcher.rehearsal.script import Step
 from sf_mcp import process
-from tests.launcher.builders_project import Project, call, commit, running, say, worker
+from tests.launcher.builders_project import (
+    WAIT_SECONDS,
+    Project,
+    call,
+    commit,
+    running,
+    say,
+    worker,
+)
 from tests.launcher.person import CTRL_D, Person, attaching, know_the_person
 
 TITLE = "worker-1 on T1: Add a file (/exit gives it back)"
@@ -67,7 +75,7 @@ def test_a_person_takes_over_in_the_middle_of_a_turn_works_and_leaves_and_the_ta
             assert session["state"] == "taken_over"
             assert project.processes_of(session["id"]), "the client knows its session"
             with attaching(project, "worker-1") as another:
-                assert another.process.wait(30) == 1
+                assert another.process.wait(WAIT_SECONDS) == 1
                 another.sees("worker-1 is taken over by")
             person.says("Commit it, please.")
             person.sees("It is committed.")
@@ -153,7 +161,7 @@ def test_a_fleet_that_is_started_anew_leaves_the_person_alone_and_goes_on_when_t
 
             person.types(CTRL_D)
             person.types(CTRL_D)
-            assert person.process.wait(30) == 0
+            assert person.process.wait(WAIT_SECONDS) == 0
         project.wait_for_state(task, "closed")
         assert claims(project) == [1]
         assert not api.misses

@@ -110,6 +110,7 @@ def go_on(project: Project) -> None:
             project.run_train()
             return
         project.clock.advance(seconds=STEP_SECONDS)
+        services.takeovers.look()
         expired = services.lease_watch.look(SERVER)
         services.work.snapshot_expired(expired)
         services.lease_watch.release_reservations(SERVER)

@@ -4,6 +4,7 @@
 dies. Each is what the tool, the loop or the launcher's request of that name does.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,7 +12,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from sf_mcp import process
 from sf_mcp.core.identity import PERSON, SERVER, Caller
+from sf_mcp.core.interrupted import Trace
 from sf_mcp.core.models import EndKind, LandingKind, MergeRequest, Oid, Role, SessionId
 from sf_mcp.core.states import MergeEvent
 from sf_mcp.git.identity import SERVER as SERVER_IDENTITY
@@ -101,6 +104,25 @@ def _in_the_middle(project: Project) -> Worker:
     write(worker.cwd, {**LEFT, "staged.txt": "staged\n"})
     worker.git("add", "staged.txt")
     return worker
+
+
+def a_worker_whom_a_person_wants(project: Project) -> Facts:
+    """Leave it to the process of this test to be the person: it lives all the while."""
+    person = {"pid": os.getpid(), "process_started": process.start_time(os.getpid())}
+    return {**a_worker_in_the_middle(project), "person": person}
+
+
+def take_and_give_back(services: Services, facts: Facts) -> None:
+    """Do what the person's command asks for, and what the launcher reports in between."""
+    session, person = facts["session"], facts["person"]
+    services.takeovers.take_over_session(PERSON, session, **person, by="eva")
+    services.work.session_ended(
+        PERSON, session, kind=EndKind.TAKEN_OVER, trace=Trace(is_resumable=True)
+    )
+    seat = services.takeovers.take_over_session(PERSON, session, **person, by="eva").seat
+    assert seat is not None
+    write(Path(seat.cwd), {"typed.txt": "of the person\n"})
+    services.takeovers.give_back_session(PERSON, session, pid=person["pid"])
 
 
 def a_worker_that_is_done(project: Project) -> Facts:
@@ -291,6 +313,7 @@ OPERATIONS: dict[str, Operation] = {
         a_worker_in_the_middle,
         lambda services, facts: services.work.take_over_context(PERSON, facts["session"]),
     ),
+    "be taken over and given back": Operation(a_worker_whom_a_person_wants, take_and_give_back),
     "end a lease": Operation(a_worker_not_heard_of, look_after_leases),
     "answer and resume": Operation(a_parked_worker, answer_and_resume),
     "ask for the merge": Operation(a_worker_that_is_done, ask_for_the_merge),

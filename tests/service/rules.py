@@ -46,7 +46,9 @@ def check_task(tx: Transaction, task: Task) -> None:
     assert (task.state is TaskState.CLAIMED) == (lease is not None)
     assert (task.state is TaskState.IN_REVIEW) == (request is not None)
     if lease is not None:
-        assert sessions.get(tx.db, lease.session_id).state in LIVE_SESSIONS
+        # Or one that a person has given back, which the fleet goes on with.
+        with_it = LIVE_SESSIONS | {SessionState.BACKOFF}
+        assert sessions.get(tx.db, lease.session_id).state in with_it
     if task.state is TaskState.WAITING:
         assert question is not None
         assert question.session_id is not None
