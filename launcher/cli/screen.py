@@ -1,19 +1,15 @@
 """What people see of a running fleet: lines, JSON lines, or a live table on a terminal."""
 
 import json
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from launcher.core.observation import one_line
 from sf_mcp.clock import utc_now
+from sf_mcp.core.telling import event_words
 
 Overview = Mapping[str, Any]
-
-FACT_CHARACTERS = 100
-_SESSION_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class Screen(Protocol):
@@ -76,17 +72,4 @@ def print_now(line: str) -> None:
 
 def event_line(event: Mapping[str, Any]) -> str:
     """Return an event of the server in one line."""
-    facts = {key: _short(value) for key, value in event["data"].items()}
-    told = ", ".join(f"{key} {text}" for key, text in facts.items() if text)
-    at = str(event["at"])[11:19]
-    kind = str(event["kind"]).replace("_", " ")
-    words = [at, kind, _short(event["subject"]), f"({told})" if told else ""]
-    return " ".join(word for word in words if word)
-
-
-def _short(value: object) -> str:
-    """Return a fact for people: a session's own id says nothing to them, its name stands beside."""
-    text = one_line("" if value in (None, [], {}) else str(value), FACT_CHARACTERS)
-    if _SESSION_ID.fullmatch(text):
-        return ""
-    return text[:12] if _COMMIT.fullmatch(text) else text
+    return f"{str(event['at'])[11:19]} {event_words(event)}"

@@ -70,6 +70,21 @@ def opened(where: Project | None = None) -> Generator[Call]:
         time.sleep(RETRY_SECONDS)
 
 
+def address() -> str:
+    """Return where the project's server answers; empty when none does.
+
+    Raises:
+        StoneforgeError: there is no project.
+    """
+    layout = project().layout
+    if not layout.server.exists():
+        return ""
+    from sf_mcp.client import address_of, is_answering
+
+    found = address_of(layout)
+    return found.url if found is not None and is_answering(found) else ""
+
+
 def _as_person(served: Call) -> Call:
     """Return the call with a remedy of a person's own when the server does not know the token."""
 

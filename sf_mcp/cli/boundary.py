@@ -23,8 +23,7 @@ def exit_code_of(run: Callable[[], None], *, as_json: bool) -> int:
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # The reader (`| head`) has seen enough. Python would complain at its own exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        end_output()
         return ExitCode.DONE
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
@@ -36,6 +35,12 @@ def exit_code_of(run: Callable[[], None], *, as_json: bool) -> int:
             as_json=as_json,
         )
     return ExitCode.DONE
+
+
+def end_output() -> None:
+    """Print nothing more: the reader (`| head`) has seen enough."""
+    # Python would complain at its own exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _tell(error: StoneforgeError, *, as_json: bool) -> int:

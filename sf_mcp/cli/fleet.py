@@ -1,11 +1,11 @@
-"""`sf status`, `why`, `log`, `pause`, `resume`: the fleet as a whole."""
+"""`sf status`, `why`, `pause`, `resume`: the fleet as a whole."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from sf_mcp.cli import api, frequent
-from sf_mcp.cli.options import AsJson, Limit, example
+from sf_mcp.cli.options import AsJson, example
 from sf_mcp.cli.output import line, print_json, say
 
 
@@ -13,7 +13,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(epilog=example("sf status", "sf status --json"))(status)
     app.command(epilog=example("sf why T12", "sf why M7"))(why)
-    app.command(epilog=example("sf log", "sf log T12", "sf log --after 180 --limit 20"))(log)
     app.command(epilog=example('sf pause --reason "release day"'))(pause)
     app.command(epilog=example("sf resume"))(resume)
 
@@ -39,35 +38,6 @@ def why(
         say(f"Next: {answer['next_step']}")
 
 
-def log(
-    subject: Annotated[
-        str, typer.Argument(metavar="[ID]", help="Only about this task, plan, session …")
-    ] = "",
-    after: Annotated[
-        int | None, typer.Option(metavar="N", help="Those after event N, not the newest.")
-    ] = None,
-    limit: Limit = 50,
-    as_json: AsJson = False,
-) -> None:
-    """Show what has happened, oldest first."""
-    events = api.call("read_log", subject=subject, after=after, limit=limit)
-    if as_json:
-        print_json(events)
-        return
-    if not events:
-        print("Nothing has happened yet.")
-    for event in events:
-        parts = [
-            f"{event['number']:>5}",
-            event["at"][:19].replace("T", " "),
-            event["actor"],
-            event["kind"].replace("_", " "),
-            event["subject"],
-            *(f"{name}={_short(value)}" for name, value in event["data"].items() if value),
-        ]
-        print("  ".join(line(part) for part in parts if part))
-
-
 def pause(
     reason: Annotated[str, typer.Option(help="Why; shown in status and why.")] = "",
     as_json: AsJson = False,
@@ -81,9 +51,3 @@ def resume(as_json: AsJson = False) -> None:
     """Go on after a pause or a usage limit."""
     resumed = api.call("resume_fleet")
     print_json(resumed) if as_json else say("The fleet goes on.")
-
-
-def _short(value: Any) -> str:
-    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)  # type: ignore[misc]
-    shown = line(text)
-    return shown if len(shown) <= 100 else f"{shown[:99]}…"

@@ -61,7 +61,7 @@ def status(*, as_json: bool = False) -> None:
         return
     from sf_mcp.cli.overview import show_overview
 
-    show_overview(overview)
+    show_overview(overview, api.address())
 
 
 FREQUENT: Mapping[tuple[str, ...], Callable[[], None]] = {

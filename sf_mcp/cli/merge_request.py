@@ -3,11 +3,9 @@
 Colour only on terminals, and only after everything that steers one was taken out of the text.
 """
 
-import os
-import sys
 from typing import Any
 
-from sf_mcp.cli.output import line, say
+from sf_mcp.cli.output import has_colour, line, painted, say
 
 LABEL = 12
 MOST_FILES = 60
@@ -56,9 +54,9 @@ def show_merge_request(view: Any) -> None:
         _text(review["reason"])
 
 
-def painted(diff: str) -> str:
+def coloured(diff: str) -> str:
     """Return a diff, coloured when it goes to a terminal; the text has nothing left that steers."""
-    if not _has_colour():
+    if not has_colour():
         return diff
     return "".join(_painted(text, COLOURS.get(text[:1], "")) for text in diff.splitlines(True))
 
@@ -108,12 +106,5 @@ def _text(text: str) -> None:
         say(f"  {each}".rstrip())
 
 
-def _has_colour() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-
-
 def _painted(text: str, colour: str) -> str:
-    if not colour or not _has_colour():
-        return text
-    end = "\n" if text.endswith("\n") else ""
-    return f"\x1b[{colour}m{text.removesuffix(end)}\x1b[0m{end}"
+    return painted(text, colour, has_colour())

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from sf_mcp.cli import api
-from sf_mcp.cli.merge_request import painted, show_merge_request
+from sf_mcp.cli.merge_request import coloured, show_merge_request
 from sf_mcp.cli.options import PLAIN, AsJson, example
 from sf_mcp.cli.output import print_json, say, table, visible
 
@@ -62,7 +62,7 @@ def show(
         next_start: int | None = start
         while next_start is not None:
             page = ask("show_changes", merge_request=merge_request, start=next_start)
-            print(painted(visible(page["diff"])), end="")
+            print(coloured(visible(page["diff"])), end="")
             next_start = page["next_start"]
 
 

@@ -5,6 +5,7 @@ Rule 1: it never reaches a markup parser.
 Rule 2: characters that steer a terminal are taken out, or escaped in JSON.
 """
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -44,6 +45,39 @@ def visible(text: str) -> str:
 def line(text: object) -> str:
     """Return the value as one line without what steers a terminal."""
     return " ".join(str(text).split()).translate(_STEERING)
+
+
+def has_colour() -> bool:
+    """Return whether what is printed may have colour: on a terminal, unless NO_COLOR is set."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def painted(text: str, colour: str, is_wanted: bool) -> str:
+    """Return the text in a colour of the terminal's, where one is wanted and named."""
+    if not colour or not is_wanted:
+        return text
+    end = "\n" if text.endswith("\n") else ""
+    return f"\x1b[{colour}m{text.removesuffix(end)}\x1b[0m{end}"
+
+
+def width_of(text: str) -> int:
+    """Return how many columns of a terminal one line takes."""
+    if text.isascii():
+        return len(text)
+    # Here: it is only needed for some texts, and costs a third of a short command.
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def cut(text: str, width: int) -> str:
+    """Return one line's text in so many columns at most, with `…` where it was cut."""
+    if width_of(text) <= width:
+        return text
+    kept = text[: max(width - 1, 0)]
+    while kept and width_of(kept) >= width:
+        kept = kept[:-1]
+    return f"{kept.rstrip()}…"
 
 
 def fill(session: Any) -> str:

@@ -1,6 +1,5 @@
 """`sf session`."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -8,7 +7,6 @@ import typer
 from sf_mcp.cli import api
 from sf_mcp.cli.options import PLAIN, AsJson, example
 from sf_mcp.cli.output import fill, print_json, say, table
-from sf_mcp.core.errors import NotFound
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 
@@ -52,25 +50,6 @@ def _state(session: Any) -> str:
     if session["state"] == "backoff":
         return f"backoff ({end})".replace("_", " ")
     return end or session["state"]
-
-
-@app.command(epilog=example("sf session log worker-1", "sf session log worker-1 --json"))
-def log(
-    session: Which,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the stream's lines of JSON as they are.")
-    ] = False,
-) -> None:
-    """Print what a session said and which tools it used."""
-    from sf_mcp.cli.transcript import print_transcript
-
-    found = api.call("get_session", session=session)
-    if not found["log_path"]:
-        raise NotFound(
-            f"{found['name']} has no log: its process has not been started.",
-            remedy=f"Look at `sf log {found['name']}`.",
-        )
-    print_transcript(Path(found["log_path"]), as_json=as_json)
 
 
 @app.command(epilog=example("sf session attach worker-2", "sf session attach worker-2 --now"))

@@ -229,7 +229,7 @@ class QueryService:
                 theirs = session.taken_over_at if session else None
                 person = f", {since(theirs)}" if theirs else ""
                 sentence = f"{task.id} is being worked on by {name}{person}."
-                step = f"sf session log {name}"
+                step = f"sf logs {name}"
                 if asked := questions.open_of_task(tx.db, task.id):
                     sentence = f"{sentence[:-1]}, who waits for the answer to {_asked(asked)}"
                     step = _how_to_answer(asked)
@@ -306,7 +306,7 @@ class QueryService:
             status = resume_status(tx, task, session, most)
             return (
                 f"{task.id} waits: {session.name} {status}.",
-                f"sf session log {session.name}",
+                f"sf logs {session.name}",
             )
         if task.reserved_for:
             return f"{task.id} is reserved for the session that asked about it.", ""

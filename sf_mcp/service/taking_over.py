@@ -54,7 +54,7 @@ def require_takeable(tx: Transaction, session: Session) -> None:
         NotAllowed: it is no worker.
         IllegalTransition: it has ended, is being stopped, or its work has ended.
     """
-    read = f"Read what it did: sf session log {session.name}"
+    read = f"Read what it did: sf logs {session.name}"
     if session.role is not Role.WORKER:
         own = "`sf mr show`, `sf mr approve`" if session.role is Role.STEWARD else "`sf attach`"
         raise NotAllowed(

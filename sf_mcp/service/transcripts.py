@@ -124,7 +124,7 @@ def _opened(name: str, log_path: str, logs: Path) -> BinaryIO:
     if not log_path:
         raise NotFound(
             f"{name} has no log: its process has not been started.",
-            remedy=f"Look at `sf log {name}`.",
+            remedy=f"Look at `sf logs {name}`.",
         )
     path = Path(log_path)
     try:
@@ -139,7 +139,7 @@ def _opened(name: str, log_path: str, logs: Path) -> BinaryIO:
         file = os.fdopen(os.open(folder / path.name, flags), "rb", buffering=0)
     except FileNotFoundError as error:
         raise NotFound(
-            f"The log of {name} is gone.", remedy="What it did is in `sf log` and in git."
+            f"The log of {name} is gone.", remedy="What it did is in `sf logs` and in git."
         ) from error
     except OSError as error:
         raise NotFound(

@@ -142,9 +142,9 @@ class Running:
     def said(self) -> str:
         return self.log.read_text(errors="replace")
 
-    def wait_for(self, text: str) -> None:
+    def wait_for(self, text: str, *, times: int = 1) -> None:
         deadline = time.monotonic() + SECONDS
-        while text not in self.said:
+        while self.said.count(text) < times:
             assert time.monotonic() < deadline, f"no {text!r} in: {self.said}"
             assert self.child.poll() is None, f"ended ({self.child.returncode}): {self.said}"
             time.sleep(0.02)

@@ -1,14 +1,16 @@
 """A worker's side, done on the state itself: the session that the terminal's commands are about."""
 
+import json
 import os
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from sf_mcp.clock import utc_now
-from sf_mcp.core.identity import SERVER, Caller
+from sf_mcp.core.identity import PERSON, SERVER, Caller
 from sf_mcp.core.models import Role
 from sf_mcp.service import Services, open_services
 from sf_mcp.service.dispatch import WorkOrder
@@ -66,3 +68,49 @@ def someone_asks(person: Person, question: str) -> None:
         services.questions.ask_director(
             caller_of(an_order(services)), question=question, options=("yes", "no"), context="C"
         )
+
+
+SAID: tuple[dict[str, Any], ...] = (
+    {"type": "system", "subtype": "init", "session_id": "x", "model": "sonnet"},
+    {
+        "type": "assistant",
+        "message": {
+            "content": [
+                {"type": "thinking", "thinking": "hm"},
+                {"type": "text", "text": "I look\x1b[2J at\nit."},
+                {"type": "tool_use", "name": "Bash", "input": {"command": "ls\n\x1b[31m"}},
+            ]
+        },
+    },
+    {
+        "type": "user",
+        "message": {
+            "content": [
+                {"type": "tool_result", "content": "fine"},
+                {"type": "tool_result", "is_error": True, "content": [{"text": "no such\nfile"}]},
+            ]
+        },
+    },
+    {"type": "result", "subtype": "success", "total_cost_usd": 0.125},
+)
+"""Lines of a session's stream, in the forms that Claude Code writes (stream-json)."""
+
+
+def stream_lines(*events: dict[str, Any]) -> str:
+    return "".join(json.dumps(event) + "\n" for event in events)
+
+
+def a_line(text: str) -> dict[str, Any]:
+    """What a session says in a turn."""
+    return {"type": "assistant", "message": {"content": [{"type": "text", "text": text}]}}
+
+
+def someone_starts_a_session(person: Person, *events: dict[str, Any]) -> Path:
+    """Have a session of the next task started that has said this; return its log."""
+    with services_of(person) as services:
+        session = an_order(services).session
+        log = services.workspace.layout.logs / f"{session.id}.jsonl"
+        log.parent.mkdir(exist_ok=True)
+        log.write_text(stream_lines(*events))
+        services.sessions.started(PERSON, session.id, pid=1, process_started="", log_path=str(log))
+        return log

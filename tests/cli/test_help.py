@@ -12,7 +12,7 @@ from sf_mcp.core.exits import ExitCode
 from tests.cli.builders_project import Person
 
 COMMANDS = {
-    "init", "doctor", "serve", "status", "why", "log", "cost", "pause", "resume", "token",
+    "init", "doctor", "serve", "status", "why", "logs", "cost", "pause", "resume", "token",
     "open",
     "report", "export",
     "plan create", "plan import", "plan list", "plan show",
@@ -22,7 +22,7 @@ COMMANDS = {
     "dep add", "dep remove", "dep tree",
     "mr list", "mr show", "mr approve", "mr reject",
     "question list", "question show", "question answer",
-    "session list", "session log", "session attach", "session stop",
+    "session list", "session attach", "session stop",
     "snapshot list", "restore",
     "config check",
     "attach", "detach", "hook", "statusline",
@@ -35,7 +35,7 @@ def _commands() -> dict[str, typer.models.CommandInfo]:
     found = {
         (info.name or info.callback.__name__): info
         for info in app.registered_commands
-        if info.callback
+        if info.callback and not info.hidden
     }
     for group in app.registered_groups:
         assert group.typer_instance is not None

@@ -44,7 +44,7 @@ def test_status_and_why_say_until_when_why_and_what_to_do_and_resume_does_it(
 
     assert person.ok("resume").out == "The fleet goes on.\n"
     assert "parked" not in person.ok("status").out
-    assert "limit lifted" in person.ok("log").out
+    assert "limit lifted" in person.ok("logs").out
 
 
 def test_a_gate_of_garbage_is_a_note_in_status(tmp_path: Path) -> None:

@@ -39,7 +39,6 @@ def test_a_server_and_the_state_itself_give_the_same_json(tmp_path: Path) -> Non
         ("plan", "list"),
         ("dep", "tree", "T2"),
         ("mr", "list", "--all"),
-        ("log", "T2"),
     )
     alone = [person.ok(*words, "--json").json for words in questions]
     with person.serving():
@@ -142,14 +141,6 @@ def test_a_pause_is_shown_by_status_and_why(tmp_path: Path) -> None:
     assert "release day" in person.ok("why", "T1").out
     person.ok("resume")
     assert "release day" not in person.ok("status").out
-
-
-def test_the_log_can_be_read_on_from_an_event(tmp_path: Path) -> None:
-    person = someone_with_a_plan(tmp_path, "One", "Two")
-    events = person.ok("log", "--json").json
-    rest = person.ok("log", "--after", str(events[-2]["number"]), "--json").json
-    assert rest == events[-1:]
-    assert [event["subject"] for event in person.ok("log", "T1", "--json").json] == ["T1"]
 
 
 def test_long_lists_say_how_to_go_on(tmp_path: Path) -> None:

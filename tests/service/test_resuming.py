@@ -339,7 +339,7 @@ def test_why_and_the_overview_name_the_session_and_the_time(tmp_path: Path) -> N
     start = f"{task_id} waits: {name} was killed 1 s ago; it is resumed in "
     assert why.sentence.startswith(start)
     assert why.sentence.endswith(" s (attempt 3 of 5).")
-    assert why.next_step == f"sf session log {name}"
+    assert why.next_step == f"sf logs {name}"
     (line,) = services.fleet.fleet_status(PERSON).sessions
     assert (line.name, line.state) == (name, SessionState.BACKOFF)
     assert line.note.startswith("was killed 1 s ago; it is resumed in ")

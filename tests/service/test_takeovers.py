@@ -215,7 +215,7 @@ def test_who_cannot_be_taken_over_is_refused_with_what_to_do_instead(
 
     ended = a_worker(project, a_task(project))
     ended.end(EndKind.RELEASED)
-    with pytest.raises(IllegalTransition, match=r"has ended .*sf session log worker-1"):
+    with pytest.raises(IllegalTransition, match=r"has ended .*sf logs worker-1"):
         ask(ended, terminal)
 
     done = a_worker(project, a_task(project), with_worktree=True)
