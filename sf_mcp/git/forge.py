@@ -9,6 +9,7 @@ there is no half-made one: what a crash leaves is swept away by the next call.
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from sf_mcp.core.errors import GitRefused
@@ -45,6 +46,17 @@ SETTINGS = """
 [advice]
 	detachedHead = false
 """
+
+MENDED: Mapping[str, str] = {
+    "extensions.worktreeConfig": "true",
+    "gc.auto": "0",
+    "gc.pruneExpire": "never",
+    "gc.reflogExpire": "never",
+    "gc.reflogExpireUnreachable": "never",
+    "gc.worktreePruneExpire": "never",
+    "maintenance.auto": "false",
+}
+"""The settings that keep the guard on and everything that was ever made; see `SETTINGS`."""
 
 
 def forge_at(home: Path) -> Repository:
@@ -127,9 +139,37 @@ def _build(checkout: Checkout, git_dir: Path, target: str) -> None:
     _ready(git_dir).write_text("1\n")
 
 
+def forge_hooks(git_dir: Path) -> Path:
+    """Return where the hooks of the forge itself lie."""
+    return git_dir / "stoneforge" / "hooks" / "forge"
+
+
+def mend_forge(forge: Repository, target: str) -> None:
+    """Put the settings and the guard of the forge back as `make_forge` left them.
+
+    Raises:
+        GitFailed: git cannot write them.
+    """
+    config = str(forge.git_dir / "config")
+    listed = forge.run("config", "--file", config, "--list", "--name-only", "-z").stdout
+    names = {os.fsdecode(name) for name in listed.split(b"\0")}
+    if "core.bare" in names:
+        forge.run("config", "--file", config, "--unset-all", "core.bare")
+    for remote in {name.split(".", 1)[1].rsplit(".", 1)[0] for name in names if _is_remote(name)}:
+        forge.run("config", "--file", config, "--remove-section", f"remote.{remote}")
+    for name, value in MENDED.items():
+        forge.run("config", "--file", config, "--replace-all", name, value)
+    forge.run("symbolic-ref", "HEAD", UNBORN)
+    _guard(forge.git_dir, target)
+
+
+def _is_remote(name: str) -> bool:
+    return name.startswith("remote.") and name.endswith(".url")
+
+
 def _guard(git_dir: Path, target: str) -> None:
     """Guard the forge itself too: against git run, or pushes sent, from outside any worktree."""
-    hooks = git_dir / "stoneforge" / "hooks" / "forge"
+    hooks = forge_hooks(git_dir)
     install_guard(hooks, own_branch=None, target=target)
     replace_text(
         git_dir / "config.worktree", f"[core]\n\tbare = true\n\thooksPath = {quoted(str(hooks))}\n"

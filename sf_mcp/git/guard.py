@@ -142,13 +142,21 @@ def install_guard(hooks: Path, *, own_branch: str | None, target: str, task: str
     Each is replaced as a whole, so that a git that runs meanwhile sees the old or the new one.
     """
     hooks.mkdir(parents=True, exist_ok=True)
+    for name, text in guard_texts(own_branch=own_branch, target=target, task=task).items():
+        replace_text(hooks / name, text, mode=0o755)
+
+
+def guard_texts(*, own_branch: str | None, target: str, task: str = "") -> Mapping[str, str]:
+    """Return each hook's text by its name."""
     head = _HEAD.format(
         own=shlex.quote(f"refs/heads/{own_branch}" if own_branch else ""),
         target=shlex.quote(f"refs/heads/{target}"),
         task=shlex.quote(task),
     )
-    for name, body in (("reference-transaction", REFERENCE_TRANSACTION), ("pre-push", PRE_PUSH)):
-        replace_text(hooks / name, head + body, mode=0o755)
+    return {
+        "reference-transaction": head + REFERENCE_TRANSACTION,
+        "pre-push": head + PRE_PUSH,
+    }
 
 
 def worktree_config(hooks: Path, *, own_branch: str | None, target: str) -> str:

@@ -27,6 +27,7 @@ from sf_mcp.git.snapshots import admin_dir, snapshot, snapshot_files
 from sf_mcp.git.spare import CHECKOUT_TIMEOUT_SECONDS, SPARE, Spare
 from sf_mcp.git.status import head, inner_repository, status
 
+TASK_NAME = re.compile(r"T[0-9]+")
 MOVES = ("mending", "leaving")
 """Why the files of a task may lie beside their place for a moment."""
 
@@ -117,6 +118,13 @@ class Worktrees:
         folders = (path.name for path in self.root.glob("*") if path.is_dir())
         found = (re.fullmatch(rf"(T\d+)|\.(T\d+)\.({'|'.join(MOVES)})", name) for name in folders)
         return tuple(sorted({TaskId(match[1] or match[2]) for match in found if match}))
+
+    def guard_anew(self, name: str) -> None:
+        """Write the guard of a worktree that is there; `guard_faults` says where it is needed."""
+        if not self._admin(name).is_dir():
+            return
+        record = self._records.read(TaskId(name)) if TASK_NAME.fullmatch(name) else None
+        self._guard(name, record.branch if record is not None else None)
 
     def snapshot(self, task_id: TaskId, reason: str, session: str = "") -> Oid | None:
         """Snapshot what is not committed in a task's worktree; None when there is nothing.

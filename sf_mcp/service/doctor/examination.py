@@ -5,7 +5,16 @@ from dataclasses import dataclass
 
 from sf_mcp.core.errors import StoneforgeError
 from sf_mcp.core.findings import Finding, Severity
-from sf_mcp.service.doctor import configuration, programs, repository
+from sf_mcp.service.doctor import (
+    agreement,
+    configuration,
+    database,
+    forge,
+    machine,
+    processes,
+    programs,
+    repository,
+)
 from sf_mcp.service.doctor.found import Found, Mend, problem
 from sf_mcp.service.doctor.look import Look
 
@@ -37,6 +46,26 @@ CHECKS: Sequence[Check] = (
     Check("repository", "remote", repository.remote),
     Check("repository", "locks", repository.locks),
     Check("repository", "ignored", repository.ignored),
+    Check("forge", "made", forge.made),
+    Check("forge", "guard", forge.guard),
+    Check("forge", "locks", forge.locks),
+    Check("forge", "half added", forge.half_made),
+    Check("forge", "worktrees", forge.stale),
+    Check("database", "integrity", database.integrity, "Looking through the database"),
+    Check("database", "schema", database.schema),
+    Check("database", "references", database.references),
+    Check("database", "rules", database.rules),
+    Check("database", "clock", database.clock),
+    Check("agreement", "target", agreement.target),
+    Check("agreement", "landed", agreement.landed, "Comparing the forge with the database"),
+    Check("agreement", "branches", agreement.branches),
+    Check("agreement", "snapshots", agreement.snapshots),
+    Check("machine", "disk", machine.disk),
+    Check("machine", "file system", machine.file_system),
+    Check("machine", "permissions", machine.permissions),
+    Check("processes", "server", processes.server),
+    Check("processes", "port", processes.port),
+    Check("processes", "leftovers", processes.leftovers),
 )
 
 FAMILIES: Sequence[str] = tuple(dict.fromkeys(check.family for check in CHECKS))
