@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
@@ -72,6 +73,14 @@ def _wait(page: Page, expression: str) -> None:
     page.wait_for_function(f"() => {expression}", timeout=MILLISECONDS)
 
 
+def _wait_until_nobody_listens(server: Served) -> None:
+    assert server.app is not None
+    deadline = time.monotonic() + SECONDS
+    while server.app.listeners:
+        assert time.monotonic() < deadline, "somebody still listens"
+        time.sleep(0.01)
+
+
 def test_a_link_signs_a_browser_in_and_it_stays_signed_in(
     server: Served, context: BrowserContext
 ) -> None:
@@ -122,6 +131,27 @@ def test_many_tabs_share_one_stream_and_all_of_them_are_told(
     a_plan(server.project, "For the rest")
     for tab in tabs[1:]:
         _wait(tab, "seen.titles.includes('For the rest')")
+
+
+def test_a_tab_whose_worker_died_says_so_and_starts_another(
+    server: Served, chromium: Browser, context: BrowserContext
+) -> None:
+    context.clock.install()
+    page = _signed_in(server, context)
+    page.evaluate(LISTEN)
+    _wait(page, "seen.links.at(-1)?.isLive === true")
+
+    session: Any = chromium.new_browser_cdp_session()
+    targets = session.send("Target.getTargets")["targetInfos"]
+    workers = [one["targetId"] for one in targets if one["type"] == "shared_worker"]
+    for worker in workers:
+        session.send("Target.closeTarget", {"targetId": worker})
+    _wait_until_nobody_listens(server)
+    page.clock.fast_forward(46_000)
+
+    _wait(page, "seen.links.some((link) => !link.isLive) && seen.links.at(-1).isLive")
+    a_plan(server.project, "Seen again")
+    _wait(page, "seen.titles.includes('Seen again')")
 
 
 def test_a_page_without_shared_workers_listens_by_itself(

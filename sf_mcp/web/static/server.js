@@ -7,6 +7,7 @@ import { follow, KEY_HEADER, SIGNED_OUT, UNREACHABLE } from "./stream.js";
 import { shareWorker } from "./workers.js";
 
 const KEY = "stoneforge-key";
+const SILENT_MILLISECONDS = 45_000; // the shared worker gives a sign each 15 s
 
 /** What the server refused, in its own words; `remedy` says what to do next. */
 export class Refused extends Error {
@@ -94,7 +95,7 @@ export function subscribe({ onOverview = () => {}, onEvents = () => {}, onLink =
 
   function join() {
     leave();
-    leave = "SharedWorker" in globalThis ? share(hear, alone) : follow({ key: key(), ...hear });
+    leave = "SharedWorker" in globalThis ? share(hear, alone, join) : follow({ key: key(), ...hear });
   }
 
   function alone() {
@@ -122,16 +123,36 @@ export function subscribe({ onOverview = () => {}, onEvents = () => {}, onLink =
   };
 }
 
-/** Hear through the worker that all tabs share; `instead` is called where it cannot be started. */
-function share(hear, /** @type {() => void} */ instead) {
+/**
+ * Hear through the worker that all tabs share.
+ *
+ * @param {{onMessage: Function, onLink: Function}} hear
+ * @param {() => void} instead called where it cannot be started
+ * @param {() => void} again called when it has died
+ */
+function share(hear, instead, again) {
   const worker = shareWorker("stream-worker.js");
+  let watch = 0;
+
+  function expectMore() {
+    const heard = Date.now();
+    clearTimeout(watch);
+    watch = setTimeout(() => {
+      hear.onLink({ isLive: false, since: heard });
+      again();
+    }, SILENT_MILLISECONDS);
+  }
+
   worker.onerror = instead;
   worker.port.onmessage = ({ data }) => {
+    expectMore();
     if (data.link) hear.onLink(data.link);
     else hear.onMessage(data.kind, data.data);
   };
   worker.port.postMessage({ key: key() });
+  expectMore();
   return () => {
+    clearTimeout(watch);
     worker.port.postMessage({ isLeaving: true });
     worker.port.close();
   };

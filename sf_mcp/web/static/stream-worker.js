@@ -3,6 +3,8 @@
 
 import { follow } from "./stream.js";
 
+const SIGN_MILLISECONDS = 15_000;
+
 /** @type {Set<MessagePort>} */
 const tabs = new Set();
 let key = "";
@@ -48,6 +50,9 @@ function take(/** @type {MessagePort} */ tab, /** @type {any} */ message) {
   tab.postMessage({ link });
   if (overview) tab.postMessage({ kind: "overview", data: overview });
 }
+
+// That this worker lives, whatever the server does: a tab is not told when it ends.
+setInterval(() => tell({ kind: "alive" }), SIGN_MILLISECONDS);
 
 self.addEventListener("connect", ({ ports: [tab] }) => {
   tab.onmessage = ({ data }) => take(tab, data);
