@@ -27,6 +27,9 @@ CALL_TIMEOUT_SECONDS = 1800
 HOOK_TIMEOUT_SECONDS = 5
 """Without one, a hook that hangs would stall the session for ten minutes."""
 
+ASKING_TIMEOUT_SECONDS = 60
+"""Before a decision: a hook that is given up lets the tool run, and nobody has been asked."""
+
 REFRESH_SECONDS = 10
 """How often the status line is drawn anew while nothing happens in the session."""
 
@@ -51,13 +54,16 @@ def server_entry(url: str, sf: Sequence[str]) -> Json:
 
 def hook_settings(sf: Sequence[str]) -> dict[str, list[Json]]:
     """Return the hooks of a person's session, each a command without a shell."""
-    hook = {
+    hook: Json = {
         "type": "command",
         "command": sf[0],
         "args": [*sf[1:], "hook"],
         "timeout": HOOK_TIMEOUT_SECONDS,
     }
-    asking: Json = {"matcher": DECISION_MATCHER, "hooks": [hook]}
+    asking: Json = {
+        "matcher": DECISION_MATCHER,
+        "hooks": [{**hook, "timeout": ASKING_TIMEOUT_SECONDS}],
+    }
     return {**{event: [{"hooks": [hook]}] for event in NEWS_HOOKS}, "PreToolUse": [asking]}
 
 
@@ -71,12 +77,12 @@ def status_line(sf: Sequence[str]) -> Json:
 
 
 def permission_rules() -> dict[str, list[str]]:
-    """Return the rules for the server under our own name: it may be used, decisions are asked.
+    """Return the rules for the server under our own name: it may be used.
 
-    The hook asks under every name; these rules do if it could not run in time.
+    None asks before a decision: the client would show the rule in place of the hook's words, which
+    say what is decided about [2.1.330].
     """
-    ours = f"mcp__{SERVER_NAME}"
-    return {"allow": [ours], "ask": [f"{ours}__{name}" for name in DECISIONS]}
+    return {"allow": [f"mcp__{SERVER_NAME}"]}
 
 
 def ask_first(about: str = "") -> Json:

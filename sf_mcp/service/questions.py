@@ -5,9 +5,10 @@ import re
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 
-from sf_mcp.core.errors import InvalidInput
+from sf_mcp.core.errors import IllegalTransition, InvalidInput
 from sf_mcp.core.identity import Caller
 from sf_mcp.core.models import Lease, Question, Role, Task, TaskId
+from sf_mcp.core.news import quoted
 from sf_mcp.core.similarity import most_similar
 from sf_mcp.core.states import (
     TASK_ENDS,
@@ -163,8 +164,11 @@ class QuestionService:
         if not text:
             raise InvalidInput("The answer is empty.", remedy="Write what the session should do.")
         with planning(self._workspace, caller, to="answer questions") as tx:
+            asked = questions.get(tx.db, question_id)
+            if asked.state is not QuestionState.OPEN:
+                raise _settled(asked)
             found = tx.move_question(
-                questions.get(tx.db, question_id),
+                asked,
                 QuestionEvent.ANSWER,
                 answer=text,
                 answered_by=caller.name,
@@ -220,6 +224,20 @@ class QuestionService:
             found = tx.edit_question(found, escalated=True, context=context)
             tx.event("question_escalated", found.id, note=text)
             return found
+
+
+def _settled(question: Question) -> IllegalTransition:
+    """Return the refusal of a second answer, which says whose stands and what it is."""
+    if question.state is QuestionState.WITHDRAWN or question.answered_at is None:
+        return IllegalTransition(
+            f"Question {question.id} is withdrawn: nobody waits for its answer any more.",
+            remedy="Nothing is left to do.",
+        )
+    return IllegalTransition(
+        f"{question.id} was answered already, by {question.answered_by} at "
+        f"{question.answered_at:%Y-%m-%d %H:%M} UTC: {quoted(question.answer or '', 500)}",
+        remedy="That answer stands. If the work must change because of it, change the task.",
+    )
 
 
 def _asked_before(tx: Transaction, task_id: TaskId, text: str) -> Question | None:

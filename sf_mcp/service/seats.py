@@ -47,7 +47,7 @@ class SeatReport:
 class Told:
     """News after an event, and the event up to which there is no other."""
 
-    lines: list[News]
+    news: list[News]
     newest: int
 
 
@@ -106,9 +106,9 @@ class SeatService:
         with self._workspace.read() as tx:
             newest = events.newest_number(tx.db)
             if after is None or after >= newest:
-                return Told(lines=[], newest=newest)
-            lines = news_after(tx, self._workspace.settings, max(after, 0))
-            return Told(lines=sorted(lines, key=lambda one: one.number), newest=newest)
+                return Told(news=[], newest=newest)
+            found = news_after(tx, self._workspace.settings, max(after, 0))
+            return Told(news=sorted(found, key=lambda one: one.number), newest=newest)
 
     # -- hooks -------------------------------------------------------------------------------------
 

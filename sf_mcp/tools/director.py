@@ -1,11 +1,14 @@
 """The director's tools: answer, watch, steer; the person's director also approves."""
 
+import itertools
 from typing import Annotated, Any
 
+import anyio
 from mcp.server.mcpserver import Context, MCPServer
 from pydantic import Field
 
 from sf_mcp.core.models import Event
+from sf_mcp.core.news import News
 from sf_mcp.core.overview import WaitingLine
 from sf_mcp.service.merge_views import MergeView
 from sf_mcp.service.questions import QuestionView
@@ -20,13 +23,17 @@ from sf_mcp.tools.results import (
     MergeFacts,
     MergeLine,
     MergeList,
+    NewsLine,
+    NewsResult,
     QuestionLine,
     QuestionList,
     named,
 )
 from sf_mcp.tools.shared import CHANGES, LOOKS
 
-EVENT_WAIT_SECONDS = 50.0
+EVENT_WAIT_SECONDS = 240.0
+"""Below five minutes: longer calls have been seen to be cut, progress or not."""
+PROGRESS_SECONDS = 15.0
 LINE_CHARACTERS, TEXT_CHARACTERS = 300, 8_000
 """Of a text in a list, and of one that is shown by itself."""
 
@@ -168,22 +175,36 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
 
     @server.tool(annotations=LOOKS)
     async def wait_for_events(
-        after: Annotated[int, Field(description="`newest` of the call before; 0 at first.")],
-    ) -> EventList:
-        """Wait up to 50 s for something to happen."""
-        caller = boundary.caller()
+        context: Context[Any],
+        after: Annotated[
+            int | None, Field(description="`newest` of the call before; leave out at first.")
+        ] = None,
+    ) -> NewsResult:
+        """Wait some minutes for what concerns a director: questions, failures, landings."""
+        boundary.caller()
+        start = await boundary.ask(lambda: services.seats.news_after(None))
+        known = start.newest if after is None else after
 
-        async def look() -> EventList | None:
-            found = await boundary.ask(
-                lambda: services.fleet.read_log(caller, after=after, limit=40)
-            )
-            return _events(found, after) if found else None
+        async def look() -> NewsResult | None:
+            found = await boundary.ask(lambda: services.seats.news_after(known))
+            return _news(found.news, found.newest) if found.news else None
 
-        seen = await services.notices.wait_for(look, seconds=EVENT_WAIT_SECONDS)
-        return seen or EventList(
-            events=[],
-            newest=after,
-            next_step="Nothing happened. End your turn rather than wait on.",
+        async def tell_that_it_goes_on() -> None:
+            # Without a sign for five minutes the client gives the call up.
+            for number in itertools.count(1):
+                await anyio.sleep(PROGRESS_SECONDS)
+                waited = number * PROGRESS_SECONDS
+                await context.report_progress(waited, EVENT_WAIT_SECONDS, "nothing yet")
+
+        seen: NewsResult | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(tell_that_it_goes_on)
+            seen = await services.notices.wait_for(look, seconds=EVENT_WAIT_SECONDS)
+            group.cancel_scope.cancel()
+        return seen or NewsResult(
+            news=[],
+            newest=max(known, 0),
+            next_step="Nothing happened. End your turn rather than wait again.",
         )
 
     @server.tool(annotations=CHANGES)
@@ -287,6 +308,17 @@ def _merge(view: RequestView | MergeView, most: int = LINE_CHARACTERS) -> MergeL
         status=clipped(view.status, LINE_CHARACTERS),
         commit=view.request.commit[:12],
         summary=clipped(view.request.summary, most),
+    )
+
+
+def _news(news: list[News], newest: int) -> NewsResult:
+    """Return as much of the news as fits; the next call goes on behind it."""
+    lines = [NewsLine(number=one.number, text=one.text) for one in news]
+    fit = how_many_fit(lines)
+    return NewsResult(
+        news=lines[:fit],
+        newest=lines[fit - 1].number if fit < len(lines) else newest,
+        next_step="Do what is to be done, then end your turn rather than wait again.",
     )
 
 

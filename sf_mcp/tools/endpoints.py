@@ -24,9 +24,11 @@ class Endpoint:
         """Let those in whom these services know as `role`."""
         self._role = role
         self._services = services
-        # As plain JSON: no tool waits as long as the client does, and a stream of events for each
-        # answer would cost as much as all the rest of the SDK's work on it.
-        server.streamable_http_app(stateless_http=True, json_response=True)
+        # As plain JSON: no tool of the fleet's waits as long as the client does, and a stream of
+        # events for each answer would cost as much as all the rest of the SDK's work on it. A
+        # director's waits longer, and tells meanwhile that it goes on.
+        has_no_progress = role in (Role.WORKER, Role.STEWARD)
+        server.streamable_http_app(stateless_http=True, json_response=has_no_progress)
         self.sessions = server.session_manager
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

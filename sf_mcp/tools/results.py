@@ -416,6 +416,21 @@ class EventList(BaseModel):
     next_step: str = ""
 
 
+class NewsLine(BaseModel):
+    """Something that a director should know. What is in quotes is data of the fleet's."""
+
+    number: int
+    text: str
+
+
+class NewsResult(BaseModel):
+    """What has happened that concerns a director, oldest first."""
+
+    news: list[NewsLine]
+    newest: int = Field(description="Pass as `after` to go on from here.")
+    next_step: str
+
+
 class FleetResult(BaseModel):
     """The fleet at a glance."""
 

@@ -99,7 +99,7 @@ def test_a_question_says_who_waits_for_it_since_when_and_how_to_answer(tmp_path:
 @pytest.mark.parametrize(
     ("question", "text", "words"),
     [
-        ("Q1", "Once more.", "Question Q1 is answered"),
+        ("Q1", "Once more.", "Q1 was answered already, by person"),
         ("Q2", "Too late.", "Question Q2 is withdrawn"),
         ("Q9", "Which?", "There is no question Q9."),
         ("Q3", "", "The answer is empty."),

@@ -20,7 +20,7 @@ from typing import Any, Self
 import pyte
 import pytest
 
-WAIT_SECONDS = 40.0
+WAIT_SECONDS = 120.0
 """The bound of every wait; what is waited for takes a second or two."""
 
 ROWS, COLUMNS = 50, 140
@@ -35,7 +35,6 @@ class Terminal:
         self._stream = pyte.ByteStream(self._screen)
         self._changed = threading.Condition()
         self._is_over = False
-        self._lines: dict[str, None] = {}
         ours, theirs = pty.openpty()
         self._terminal = ours
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
@@ -68,31 +67,17 @@ class Terminal:
         with self._changed:
             return "\n".join(line.rstrip() for line in self._screen.display).strip()
 
-    @property
-    def seen(self) -> str:
-        """Every line that was ever on the screen."""
-        with self._changed:
-            return "\n".join(self._lines)
-
-    def wait_for(self, pattern: str) -> str:
-        """Wait until the screen shows what matches; return the match."""
+    def wait_for(self, pattern: str, *, count: int = 1) -> str:
+        """Wait until the screen shows so often what matches; return the last match."""
         ends = monotonic() + WAIT_SECONDS
         with self._changed:
             while True:
                 shown = "\n".join(line.rstrip() for line in self._screen.display)
-                if found := re.search(pattern, shown):
-                    return found.group()
+                found = list(re.finditer(pattern, shown))
+                if len(found) >= count:
+                    return found[-1].group()
                 if self._is_over or monotonic() > ends:
                     pytest.fail(f"{pattern!r} never came on the screen:\n{shown.strip()}")
-                self._changed.wait(0.2)
-
-    def wait_until_gone(self, pattern: str) -> None:
-        """Wait until nothing on the screen matches any more."""
-        ends = monotonic() + WAIT_SECONDS
-        with self._changed:
-            while re.search(pattern, shown := "\n".join(self._screen.display)):
-                assert not self._is_over, shown
-                assert monotonic() < ends, shown
                 self._changed.wait(0.2)
 
     def write(self, text: str) -> None:
@@ -124,9 +109,6 @@ class Terminal:
                 break
             with self._changed:
                 self._stream.feed(data)
-                for line in self._screen.display:
-                    if shown := line.strip():
-                        self._lines[shown] = None
                 self._changed.notify_all()
         with self._changed:
             self._is_over = True

@@ -44,6 +44,7 @@ from launcher.rehearsal.messages import RequestKind
 from launcher.rehearsal.script import Script
 from launcher.rehearsal.scripted_api import ScriptedApi
 from sf_mcp.core.models import EndKind, Role, SessionId
+from sf_mcp.core.wiring import ask_first
 from tests.launcher.client_harness import (
     TOKEN,
     WAIT_SECONDS,
@@ -489,8 +490,15 @@ def test_a_persons_director_asks_before_it_approves_and_not_before_it_looks(benc
     program = bench.root / "it's a folder" / "sf"
     program.parent.mkdir()
     headers = json.dumps({"Authorization": f"Bearer {TOKEN}"})
+    question = json.dumps(ask_first("It is M1."))
     program.write_text(
-        f"#!/bin/sh\necho \"$@\" >> '{bench.root}/said'\n[ \"$1\" = hook ] || echo '{headers}'\n"
+        f"""#!/bin/sh
+echo "$@" >> '{bench.root}/said'
+case $1 in
+token) echo '{headers}' ;;
+hook) if grep -q PreToolUse; then echo '{question}'; fi ;;
+esac
+"""
     )
     program.chmod(0o755)
     command = interactive_command(

@@ -213,7 +213,7 @@ def test_a_persons_director_keeps_their_settings_and_is_asked_before_approving()
 
     assert not {"-p", "--setting-sources", "--strict-mcp-config", "--model"} & set(command)
     assert value_of(command, "--permission-mode") == "default"
-    assert "mcp__sf__approve_merge" in settings["permissions"]["ask"]
+    assert settings["permissions"] == {"allow": ["mcp__sf"]}
     (asking,) = settings["hooks"]["PreToolUse"]
     assert re.search(asking["matcher"], "mcp__plugin_fleet_sf__approve_merge")
     assert not re.search(asking["matcher"], "mcp__sf__get_task")

@@ -1,5 +1,6 @@
 """A client that gives up on a call, or dies in it, holds nobody up."""
 
+import threading
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from sf_mcp.core.identity import PERSON
 from sf_mcp.core.models import Role
 from sf_mcp.core.states import QuestionState
 from sf_mcp.service.drafts import TaskDraft
+from sf_mcp.tools import director as director_tools
 from tests.builders import a_project, a_task, a_worker, some_tasks
 from tests.web.builders_server import (
     ERAS,
@@ -136,3 +138,39 @@ async def test_a_change_whose_caller_is_gone_is_made_wholly_or_not_at_all(
         listed = await tools("list_tasks")
     assert listed["total"] == 1 + 4 * 200
     assert len(project.services.plans.list_plans(PERSON)) == 1 + 4
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_a_wait_shows_that_it_goes_on_and_ends_with_its_caller(
+    server: Served, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(director_tools, "PROGRESS_SECONDS", 0.02)
+    project = server.project
+    heard, is_over = anyio.Event(), threading.Event()
+    wait_for = project.services.notices.wait_for
+
+    async def noting(*arguments: Any, **more: Any) -> Any:
+        try:
+            return await wait_for(*arguments, **more)
+        finally:
+            is_over.set()
+
+    monkeypatch.setattr(project.services.notices, "wait_for", noting)
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        heard.set()
+
+    async with (
+        over_http(server, Role.PERSON, server.person, mode) as client,
+        anyio.create_task_group() as group,
+    ):
+
+        async def wait() -> None:
+            await client.call_tool("wait_for_events", {}, progress_callback=hear)
+
+        group.start_soon(wait)
+        with anyio.fail_after(SECONDS):
+            await heard.wait()
+        assert not is_over.is_set()
+        group.cancel_scope.cancel()
+    assert await anyio.to_thread.run_sync(is_over.wait, SECONDS)

@@ -10,8 +10,9 @@ import anyio.to_thread
 import pytest
 
 from sf_mcp.core.identity import PERSON, Caller
-from sf_mcp.core.models import Event, Role
+from sf_mcp.core.models import Role
 from sf_mcp.core.states import MergeState, PlanState, QuestionState, TaskState
+from sf_mcp.service.seats import Told
 from sf_mcp.tools import director as director_tools
 from tests.builders import (
     Project,
@@ -219,12 +220,12 @@ async def test_a_question_is_left_to_the_person(project: Project) -> None:
 async def test_waiting_for_events_ends_at_the_first_one(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    a_plan(project)
+    proposal = a_proposal(project)
     has_looked = threading.Event()
-    look = project.services.fleet.read_log
+    look = project.services.seats.news_after
 
-    def noting(*arguments: Any, **more: Any) -> list[Event]:
-        seen = look(*arguments, **more)
+    def noting(after: int | None) -> Told:
+        seen = look(after)
         has_looked.set()
         return seen
 
@@ -233,9 +234,11 @@ async def test_waiting_for_events_ends_at_the_first_one(
         tools = Tools(client)
         before = await tools("wait_for_events", after=0)
         newest = before["newest"]
-        assert [event["kind"] for event in before["events"]] == ["plan_created"]
+        assert [line["text"] for line in before["news"]] == [
+            f'{proposal} is proposed and waits for a yes or no: "A follow-up"'
+        ]
 
-        monkeypatch.setattr(project.services.fleet, "read_log", noting)
+        monkeypatch.setattr(project.services.seats, "news_after", noting)
 
         async def wait() -> None:
             after.append(await tools("wait_for_events", after=newest))
@@ -243,11 +246,13 @@ async def test_waiting_for_events_ends_at_the_first_one(
         async with anyio.create_task_group() as group:
             group.start_soon(wait)
             assert await anyio.to_thread.run_sync(has_looked.wait, SECONDS)
+            a_plan(project, "No news for a director")
             assert not after
             project.services.fleet.pause_fleet(PERSON, reason="lunch")
-        (event,) = after[0]["events"]
-        assert (event["kind"], event["actor"]) == ("fleet_paused", "person")
-        assert after[0]["newest"] == event["number"] > newest
+        (line,) = after[0]["news"]
+        assert '"reason: lunch"' in line["text"]
+        assert after[0]["newest"] >= line["number"] > newest
+        assert "end your turn" in after[0]["next_step"]
 
 
 async def test_waiting_for_events_ends_with_a_word_when_nothing_happens(
@@ -258,9 +263,9 @@ async def test_waiting_for_events_ends_with_a_word_when_nothing_happens(
         tools = Tools(client)
         newest = (await tools("read_log"))["newest"]
         assert await tools("wait_for_events", after=newest) == {
-            "events": [],
+            "news": [],
             "newest": newest,
-            "next_step": "Nothing happened. End your turn rather than wait on.",
+            "next_step": "Nothing happened. End your turn rather than wait again.",
         }
 
 

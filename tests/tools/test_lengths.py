@@ -179,7 +179,7 @@ async def test_a_long_log_is_read_on_from_the_last_number(project: Project) -> N
     async with in_memory(project, DIRECTOR) as client:
         newest = await _short(client, "read_log")
         numbers: list[int] = []
-        while page := await _short(client, "wait_for_events", after=numbers[-1] if numbers else 0):
+        while page := await _short(client, "read_log", after=numbers[-1] if numbers else 0):
             numbers += [event["number"] for event in page["events"]]
             if numbers[-1] == newest["newest"]:
                 break
