@@ -101,7 +101,8 @@ def attach(root: Path, session: str, *, is_urgent: bool) -> ExitCode:
         with _measured(layout, found, status) as measure:
             run_in_terminal(command, cwd=Path(seat["cwd"]), env=_environment(layout, view, status))
         transcript = measure.transcript
-        status.unlink(missing_ok=True)
+        for left in (status, status.with_name(f"{status.name}.new")):
+            left.unlink(missing_ok=True)
     finally:
         end_family(found["id"], grace_seconds=GRACE_SECONDS)
         _give_back(layout, found, transcript)

@@ -38,7 +38,7 @@ def test_with_a_sessions_token_sf_is_that_session(tmp_path: Path) -> None:
         for words in (("pause",), ("task", "cancel", "T2"), ("mr", "approve", "M1")):
             done = person.sf(*words, "--json", cwd=worktree, env=token)
             assert (done.code, done.json["code"]) == (1, "not_allowed")
-        for words in (("token",), ("init",), ("serve",)):
+        for words in (("token",), ("init",), ("serve",), ("session", "attach", "worker-1")):
             done = person.sf(*words, env=token)
             assert (done.code, "SF_TOKEN is set" in done.err) == (1, True)
         for wrong in ("nonsense", "ümlaut", "two\nlines"):

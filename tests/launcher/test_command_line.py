@@ -7,6 +7,7 @@ from typing import Any
 from launcher.core.command_line import (
     HeadlessSession,
     InteractiveDirector,
+    attached_command,
     clean_environment,
     headless_command,
     interactive_command,
@@ -68,6 +69,29 @@ def test_a_worker_is_started_as_the_design_says() -> None:
             }
         }
     }
+
+
+def test_a_person_goes_on_with_the_same_conversation_and_is_asked_instead_of_denied() -> None:
+    command = attached_command(a_session(is_resumed=True))
+
+    assert command[:5] == ("/opt/claude", "--resume", SESSION, "--model", "sonnet")
+    assert value_of(command, "--permission-mode") == "default"
+    assert "-p" not in command
+    assert "--tools" not in command
+    assert "--strict-mcp-config" in command
+    headless = headless_command(a_session(is_resumed=True))
+    for flag in ("--mcp-config", "--append-system-prompt-file"):
+        assert value_of(command, flag) == value_of(headless, flag)
+    assert (
+        command[command.index("--allowedTools") :] == (headless[headless.index("--allowedTools") :])
+    )
+    settings = json.loads(value_of(command, "--settings"))
+    assert set(settings["hooks"]) >= {"Stop", "PreToolUse", "PostToolUse", "UserPromptSubmit"}
+    # A shell runs it: no text of anybody's is in it, only names of variables.
+    assert settings["statusLine"]["command"] == (
+        'cat > "$SF_STATUS_FILE.new" && mv -f "$SF_STATUS_FILE.new" "$SF_STATUS_FILE"; '
+        'printf %s "$SF_STATUS_TITLE"'
+    )
 
 
 def test_hooks_carry_the_token_by_name_and_end_within_seconds() -> None:

@@ -93,6 +93,9 @@ def a_program(folder: Path, script: str) -> Path:
     [
         an_overview(ready=1),
         an_overview(sessions=[a_session(state="starting")]),
+        an_overview(sessions=[a_session(state="taken_over")]),
+        # Given back by a person: its task is claimed, so that nothing is ready.
+        an_overview(sessions=[a_session(state="backoff")]),
         an_overview(merges=[a_merge("waiting for its checks")]),
         an_overview(merges=[a_merge("waiting for review")]),
         an_overview(merges=[a_merge("next to land")]),
@@ -370,3 +373,19 @@ def test_outside_a_project_the_fleet_says_what_to_do(tmp_path: Path) -> None:
 
     assert done.returncode == 3
     assert "sf init" in done.stderr
+
+
+def test_a_session_is_taken_over_in_a_terminal_only(tmp_path: Path) -> None:
+    with running(tmp_path) as (project, _):
+        done = subprocess.run(
+            [sys.executable, "-m", "launcher", "session", "worker-1"],
+            cwd=project.root,
+            env=project.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=WAIT_SECONDS,
+        )
+    assert done.returncode == 1
+    assert "needs a terminal" in done.stderr
