@@ -33,7 +33,7 @@ BENCHMARKS = {
     "server_start": "the server's start with 5,000 tasks and 200 sessions to recover",
     "stream": "50 pages that listen while 1,000 reports of sessions come in",
     "rest": "memory and processor time of a server with nothing to do",
-    "page": "the page's main thread while 50 sessions report",
+    "page": "the page with 500 tasks drawn, and while 50 sessions report",
     "train_sim": "the merge queue's planner in a simulated world, against serial, bors and Zuul",
     "train_real": "40 branches over a suite of 5 s, against one at a time (takes 6 minutes)",
 }
