@@ -1,8 +1,12 @@
 """The view Now: what waits for the person, what they do about it, and who is at work."""
 
+import os
+
 from playwright.sync_api import Route, expect
 
+from sf_mcp import process
 from sf_mcp.core.identity import PERSON
+from sf_mcp.core.models import EndKind
 from sf_mcp.core.states import QuestionState, SessionState, TaskState
 from tests.browser.builders_page import SCRIPT, ServedSeat
 from tests.builders import Worker, a_plan, a_proposal, a_task, a_worker
@@ -259,3 +263,21 @@ def test_script_in_what_people_and_models_wrote_is_text(seat: ServedSeat) -> Non
 
     assert seat.pwned() is None
     assert seat.complaints == []
+
+
+def test_a_session_that_a_person_has_taken_over_is_shown_as_such(seat: ServedSeat) -> None:
+    worker = a_worker(seat.project, a_task(seat.project), with_worktree=True)
+    worker.ask()
+    worker.end(EndKind.PARKED)
+    row = seat.page.locator(f"[data-session='{worker.session.name}']")
+    expect(row).to_contain_text("waits")
+
+    seat.project.services.takeovers.take_over_session(
+        PERSON,
+        worker.session.id,
+        pid=os.getpid(),
+        process_started=process.start_time(os.getpid()),
+        by="eva",
+    )
+
+    expect(row.locator(".state")).to_have_text("taken over")

@@ -291,6 +291,8 @@ function turnState(one) {
       return badge("wait", "ask", "waits");
     case "stopping":
       return badge("quiet", "cross", "stopping");
+    case "taken_over":
+      return badge("wait", "half", "taken over");
     case "backoff":
       return badge("wait", "pause", "backs off");
     default:
