@@ -150,7 +150,7 @@ def _told_of_session(
 
 def _tell(items: Sequence[Item]) -> None:
     for item in items:
-        print(shown(item) if "session" in item else _event(item), flush=True)
+        print(shown(item) if "session" in item else "  ".join(told(item)), flush=True)
 
 
 def _tell_json(items: Sequence[Item]) -> None:
@@ -158,6 +158,7 @@ def _tell_json(items: Sequence[Item]) -> None:
         print(json.dumps(item), flush=True)
 
 
-def _event(event: Item) -> str:
+def told(event: Item) -> tuple[str, str]:
+    """Return when it happened, and by whom and what."""
     at = event["at"][:19].replace("T", " ")
-    return f"{at}  {line(event['actor']):12} {line(event_words(event))}"
+    return at, f"{line(event['actor']):12} {line(event_words(event))}"

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from sf_mcp.cli import api
-from sf_mcp.cli.merge_request import coloured, show_merge_request
+from sf_mcp.cli.lines import say_lines
+from sf_mcp.cli.merge_request import coloured, merge_request_lines
 from sf_mcp.cli.options import PLAIN, AsJson, example
 from sf_mcp.cli.output import print_json, say, table, visible
 
@@ -53,7 +54,7 @@ def show(
     """Show a merge request: what was asked and done, checks, risks, who has said what."""
     if not diff:
         view = api.call("show_merge_request", merge_request=merge_request, files_after=files_after)
-        print_json(view) if as_json else show_merge_request(view)
+        print_json(view) if as_json else say_lines(merge_request_lines(view))
         return
     with api.opened() as ask:
         if as_json:

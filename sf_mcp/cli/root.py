@@ -28,6 +28,7 @@ SINGLE: Mapping[str, str] = {
     "doctor": "doctor",
     "serve": "serve",
     "open": "page",
+    "watch": "watch",
     "status": "fleet",
     "why": "fleet",
     "logs": "logs",

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from sf_mcp.cli import api, frequent
+from sf_mcp.cli.about import task_lines
+from sf_mcp.cli.lines import say_lines
 from sf_mcp.cli.options import PLAIN, AsJson, Limit, example
 from sf_mcp.cli.output import print_json, say
 from sf_mcp.core.errors import InvalidInput, NotFound
@@ -106,40 +108,7 @@ def ready(
 def show(task: Id, as_json: AsJson = False) -> None:
     """Show a task with its neighbours and its attempts."""
     view = api.call("get_task", task=task)
-    print_json(view) if as_json else _show(view)
-
-
-def _show(view: Any) -> None:
-    found = view["task"]
-    say(f"{found['id']}  {found['title']}")
-    facts = {
-        "state": found["state"],
-        "plan": found["plan_id"],
-        "priority": f"{found['priority']} (effective {view['effective_priority']})",
-        "estimate": f"{found['estimate_minutes']:g} minutes" if found["estimate_minutes"] else "",
-        "paths": ", ".join(found["paths"]),
-        "branch": found["branch"] or "",
-        "depends on": ", ".join(view["depends_on"]),
-        "blocks": ", ".join(view["blocks"]),
-        "landed": view["landed_commit"] or "",
-    }
-    for name, value in facts.items():
-        if value:
-            say(f"{name + ':':12}{value}")
-    for number, (session, end) in enumerate(view["attempts"], start=1):
-        say(f"{f'attempt {number}:':12}{session} {end}")
-    if found["description"]:
-        say(f"\n{found['description']}")
-    for criterion in found["acceptance"]:
-        say(f"- {criterion}")
-    for handoff in view["handoffs"]:
-        say(f"\nHanded off: {handoff['progress']}\nRemaining: {handoff['remaining']}")
-    for note in view["repair_notes"]:
-        say(f"\nSent back: {note['reason']}\n{note['detail']}".rstrip())
-    for question, answer in view["answers"]:
-        say(f"\nAsked: {question}\nAnswer: {answer}")
-    if view["summary"]:
-        say(f"\nHanded in: {view['summary']}")
+    print_json(view) if as_json else say_lines(task_lines(view))
 
 
 @app.command(

@@ -20,6 +20,12 @@ def overview_of(project: Project) -> dict[str, Any]:
 def a_busy_project(folder: Path) -> Project:
     """Two sessions, one of which asks; a merge request for the person; three ready tasks."""
     project = a_project(folder, config=WAITS_FOR_THE_PERSON)
+    make_busy(project)
+    return project
+
+
+def make_busy(project: Project) -> None:
+    """Bring it about in a project that has nothing yet."""
     plan = a_plan(project)
     asking = a_worker(project, a_task(project, "Store invitations", plan=plan))
     a_task(project, "Mail invitations", plan=plan, depends_on=[asking.task_id])
@@ -34,4 +40,3 @@ def a_busy_project(folder: Path) -> Project:
     project.clock.advance(minutes=12)
     working.hear(cost_usd=1.25, tokens=84_000)
     project.clock.advance(seconds=4)
-    return project

@@ -12,7 +12,7 @@ from sf_mcp.core.exits import ExitCode
 from tests.cli.builders_project import Person
 
 COMMANDS = {
-    "init", "doctor", "serve", "status", "why", "logs", "cost", "pause", "resume", "token",
+    "init", "doctor", "serve", "status", "why", "watch", "logs", "cost", "pause", "resume", "token",
     "open",
     "report", "export",
     "plan create", "plan import", "plan list", "plan show",
@@ -68,7 +68,7 @@ def test_everything_that_prints_data_has_json() -> None:
         for name, info in _commands().items()
         if info.callback and "as_json" not in info.callback.__annotations__
     }
-    assert without == {"serve", "session attach", "hook", "statusline"}
+    assert without == {"serve", "watch", "session attach", "hook", "statusline"}
 
 
 @pytest.mark.parametrize("words", [["--help"], ["task", "--help"], ["task", "create", "--help"]])

@@ -26,6 +26,7 @@ from starlette.types import ASGIApp
 
 from sf_mcp.app import App, bind, make_app, run_app
 from sf_mcp.core.identity import PERSON, SERVER, Caller
+from sf_mcp.core.layout import Layout
 from sf_mcp.core.models import MergeRequest, Question, QuestionId, Role, SessionId, TaskId
 from sf_mcp.service.claims import grant_lease
 from sf_mcp.service.transaction import Transaction
@@ -209,6 +210,12 @@ def served(folder: Path, *, config: str = TINY) -> Generator[Served]:
         finally:
             server.stop()
             project.services.close()
+
+
+def say_where(layout: Layout, port: object) -> None:
+    """Write the address as `serve` does."""
+    layout.folder.mkdir(exist_ok=True)
+    layout.server.write_text(json.dumps({"host": "127.0.0.1", "port": port, "pid": os.getpid()}))
 
 
 @contextlib.contextmanager

@@ -1,8 +1,6 @@
 """The client of `sf` and the launcher: which server, with whose token, and what is wrong."""
 
 import contextlib
-import json
-import os
 import socket
 import threading
 from collections.abc import Generator
@@ -15,21 +13,15 @@ from sf_mcp.core.errors import ServerUnreachable, Unauthorized
 from sf_mcp.core.identity import PERSON
 from sf_mcp.core.layout import Layout
 from tests.builders import a_task, a_worker
-from tests.web.builders_server import SECONDS, Served, served
+from tests.web.builders_server import SECONDS, Served, say_where, served
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Served]:
     with served(tmp_path_factory.mktemp("served")) as one:
         one.project.services.sessions.ensure_person_token(PERSON)
-        _say_where(one.project.layout, one.port)
+        say_where(one.project.layout, one.port)
         yield one
-
-
-def _say_where(layout: Layout, port: object) -> None:
-    """Write the address as `serve` does."""
-    layout.folder.mkdir(exist_ok=True)
-    layout.server.write_text(json.dumps({"host": "127.0.0.1", "port": port, "pid": os.getpid()}))
 
 
 def _connected(server: Served) -> Client:
@@ -99,14 +91,14 @@ def test_an_address_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> No
 
 @pytest.mark.parametrize("port", [0, -1, 65_536, 10**30])
 def test_an_address_that_is_none_is_no_server(tmp_path: Path, port: int) -> None:
-    _say_where(Layout(tmp_path), port)
+    say_where(Layout(tmp_path), port)
     assert connect(tmp_path) is None
 
 
 def test_the_address_of_a_server_that_was_killed_is_no_server(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    _say_where(Layout(tmp_path), port)
+    say_where(Layout(tmp_path), port)
     assert connect(tmp_path) is None
 
 
@@ -129,7 +121,7 @@ def test_something_else_that_listens_there_is_told_apart(
 ) -> None:
     layout = Layout(tmp_path)
     with _something_that_says(words) as port:
-        _say_where(layout, port)
+        say_where(layout, port)
         layout.person_token.write_text("a-token")
         client = connect(tmp_path)
         assert client is not None
@@ -193,7 +185,7 @@ def test_what_is_no_token_is_refused_before_it_is_sent(
     server: Served, tmp_path: Path, token: str
 ) -> None:
     layout = Layout(tmp_path)
-    _say_where(layout, server.port)
+    say_where(layout, server.port)
     layout.person_token.write_text(token)
     with pytest.raises(Unauthorized, match="is not one"):
         connect(tmp_path)
@@ -202,7 +194,7 @@ def test_what_is_no_token_is_refused_before_it_is_sent(
 def test_a_token_file_that_is_gone_says_how_to_get_a_new_one(
     server: Served, tmp_path: Path
 ) -> None:
-    _say_where(Layout(tmp_path), server.port)
+    say_where(Layout(tmp_path), server.port)
     with pytest.raises(Unauthorized) as refused:
         connect(tmp_path)
     assert "sf token --renew" in refused.value.remedy
@@ -213,7 +205,7 @@ def test_a_token_file_that_is_gone_says_how_to_get_a_new_one(
 
 def test_a_token_of_another_project_is_refused(server: Served, tmp_path: Path) -> None:
     layout = Layout(tmp_path)
-    _say_where(layout, server.port)
+    say_where(layout, server.port)
     for text in ("another", ""):
         layout.person_token.write_text(text)
         client = connect(tmp_path)

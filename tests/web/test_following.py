@@ -1,8 +1,6 @@
 """What reads the server's stream: one connection of it, and the following through restarts."""
 
 import contextlib
-import json
-import os
 import socket
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -13,23 +11,16 @@ import pytest
 from sf_mcp.client import Client, Refused, Told, connect
 from sf_mcp.core.errors import ServerUnreachable
 from sf_mcp.core.identity import PERSON
-from sf_mcp.core.layout import Layout
 from sf_mcp.following import Following, Live, Lost
-from tests.web.builders_server import SECONDS, Served, served
+from tests.web.builders_server import SECONDS, Served, say_where, served
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Generator[Served]:
     with served(tmp_path) as one:
         one.project.services.sessions.ensure_person_token(PERSON)
-        _say_where(one.project.layout, one.port)
+        say_where(one.project.layout, one.port)
         yield one
-
-
-def _say_where(layout: Layout, port: int) -> None:
-    """Write the address as `serve` does."""
-    layout.folder.mkdir(exist_ok=True)
-    layout.server.write_text(json.dumps({"host": "127.0.0.1", "port": port, "pid": os.getpid()}))
 
 
 def _client(server: Served) -> Client:
@@ -149,7 +140,7 @@ def test_following_goes_on_over_a_restart_and_tells_each_event_once(server: Serv
     server.project.reopen()
     _pause(server, "meanwhile")
     server.start()
-    _say_where(server.project.layout, server.port)
+    say_where(server.project.layout, server.port)
     assert _collect(seen, heard, Live) == Live(url=url)
     _pause(server, "after")
     while "after" not in heard:
