@@ -12,7 +12,7 @@ from sf_mcp.cli.output import line, print_json, say
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(epilog=example("sf status", "sf status --json"))(status)
-    app.command(epilog=example("sf why T12", "sf why M7"))(why)
+    app.command(epilog=example("sf why T12", "sf why M7", "sf why P3", "sf why worker-2"))(why)
     app.command(epilog=example('sf pause --reason "release day"'))(pause)
     app.command(epilog=example("sf resume"))(resume)
 
@@ -23,10 +23,13 @@ def status(as_json: AsJson = False) -> None:
 
 
 def why(
-    subject: Annotated[str, typer.Argument(metavar="ID", help="A task or a merge request.")],
+    subject: Annotated[
+        str,
+        typer.Argument(metavar="ID", help="A task, merge request, plan, question or session."),
+    ],
     as_json: AsJson = False,
 ) -> None:
-    """Say why a task is not running, or not merged."""
+    """Say why a task is not running, or not merged, what would change it, and when it lands."""
     answer = api.call("why", task=subject)
     if as_json:
         print_json(answer)
@@ -36,6 +39,11 @@ def why(
         say(f"  {line(fact)}")
     if answer["next_step"]:
         say(f"Next: {answer['next_step']}")
+    for change in answer["changes"]:
+        if change != answer["next_step"]:
+            say(f"Or: {line(change)}")
+    if answer["expected"]:
+        say(f"Landed: {line(answer['expected'])}")
 
 
 def pause(

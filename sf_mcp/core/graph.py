@@ -16,7 +16,7 @@ from sf_mcp.core.errors import CyclicDependencies, InvalidInput, NotFound
 from sf_mcp.core.models import TaskId
 from sf_mcp.core.ready_queue import ReadyQueue
 from sf_mcp.core.topology import arrange, count_behind, longest_chain, make_room, oldest_first
-from sf_mcp.core.vertex import UNFINISHED, Node, Standing, Vertex, check_range
+from sf_mcp.core.vertex import UNFINISHED, Node, ReadyKey, Standing, Vertex, check_range
 
 __all__ = ["Dependency", "Node", "Skip", "Standing", "TaskGraph"]
 
@@ -251,6 +251,14 @@ class TaskGraph:
         """Return of each how many unfinished tasks wait for it, near and far, itself included."""
         counted = count_behind(self._chosen(tuple(task_ids)))
         return {vertex.id: count for vertex, count in counted.items()}
+
+    def unfinished(self) -> Iterator[tuple[TaskId, ReadyKey, tuple[TaskId, ...]]]:
+        """Yield each task that has not ended, its place in the ready order, what it waits for."""
+        self._queue.settle()
+        for vertex in self._vertices.values():
+            if vertex.is_unfinished:
+                unmet = tuple(d.id for d in _unsatisfied(vertex)) if vertex.unmet else ()
+                yield vertex.id, vertex.key(), unmet
 
     def critical_path(self, task_ids: Iterable[TaskId] | None = None) -> tuple[TaskId, ...]:
         """Return the longest chain, by estimates, of unfinished tasks (of these), first task first.

@@ -13,7 +13,7 @@ class CheckLine:
 
     name: str
     outcome: str
-    """`passed`, `failed (exit 1)`, `running`, `not run yet`."""
+    """`passed`, `failed (exit 1)`, `still to come`, `not run`."""
     passed: bool | None
     """None: it has said nothing yet."""
     seconds: float

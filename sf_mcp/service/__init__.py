@@ -83,7 +83,7 @@ class Services:
         """Looking at tasks."""
         from sf_mcp.service.queries import QueryService
 
-        return QueryService(self.workspace, self._touched)
+        return QueryService(self.workspace, self._touched, self._trials)
 
     @cached_property
     def plan_views(self) -> "PlanViewService":
@@ -282,6 +282,10 @@ class Services:
         """Return what live tasks have changed, as far as a radar has looked: commands have none."""
         return self.radar.touched() if "radar" in self.__dict__ else {}
 
+    def _trials(self) -> "frozenset[int] | None":
+        """Return the trials that run here; None as long as nobody has stepped a train: commands."""
+        return self.train.trials.running if "train" in self.__dict__ else None
+
     @cached_property
     def conflict_warnings(self) -> "ConflictWarnings":
         """What workers are told of conflicts."""
@@ -378,9 +382,7 @@ class Services:
         """Looking at the train."""
         from sf_mcp.service.train_views import TrainViewService
 
-        return TrainViewService(
-            self.workspace, self.checking, self.radar, lambda: self.train.trials.running
-        )
+        return TrainViewService(self.workspace, self.checking, self.radar, self._trials)
 
     @cached_property
     def dispatch(self) -> "DispatchService":

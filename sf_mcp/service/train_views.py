@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 
 from sf_mcp.core import merge_queue
+from sf_mcp.core.forecast import UNKNOWN, Pace, rounded, still
 from sf_mcp.core.identity import Caller
 from sf_mcp.core.merge_queue import Outcome, Plan
 from sf_mcp.core.models import Landing, MergeRequest, MergeRequestId, TrialRecord, Verdict
 from sf_mcp.core.train_view import CheckLine, LandedLine, QueueLine, TrainView, TrialLine
 from sf_mcp.service.checking import Checking
+from sf_mcp.service.forecasting import on_the_way, pace
 from sf_mcp.service.merge_status import is_released, merge_status
 from sf_mcp.service.pauses import paused_reason
 from sf_mcp.service.radar import RadarService
@@ -33,7 +35,7 @@ class TrainViewService:
         workspace: Workspace,
         checking: Checking,
         radar: RadarService,
-        running: Callable[[], frozenset[int]],
+        running: Callable[[], frozenset[int] | None],
     ) -> None:
         """`running` names the trials that run in this process: others have died with theirs."""
         self._workspace = workspace
@@ -49,8 +51,9 @@ class TrainViewService:
             queue = in_line(tx)
         slots = settings.merge.parallel_checks
         plan = self._plan(queue, newest, slots)
-        running = self._running()
+        running = self._running() or frozenset()
         with self._workspace.read() as tx:
+            measured = pace(tx)
             stored = trials.newest(tx.db, MOST_STORED)
             under_way = [
                 one for one in stored if one.outcome is Outcome.RUNNING and one.number in running
@@ -64,9 +67,9 @@ class TrainViewService:
                 slots=slots,
                 used=len(running),
                 next=lands_next,
-                queue=self._queue_lines(tx, queue, lands_next, stored),
+                queue=self._queue_lines(tx, queue, lands_next, stored, measured),
                 trials=[
-                    self._trial_line(tx, one)
+                    self._trial_line(tx, one, measured)
                     for one in [*under_way, *ended[: -MOST_TRIALS - 1 : -1]]
                 ],
                 landed=[_landed_line(tx, one) for one in landings.newest(tx.db, MOST_LANDED)[::-1]],
@@ -86,8 +89,12 @@ class TrainViewService:
         queue: Sequence[MergeRequest],
         lands_next: Sequence[MergeRequestId],
         stored: Sequence[TrialRecord],
+        measured: Pace,
     ) -> list[QueueLine]:
         settings = self._workspace.settings
+        # As long as nothing has landed nobody knows, and while the fleet is paused nothing lands.
+        is_told = bool(measured.landings or measured.trials) and not paused_reason(tx)
+        lands = on_the_way(tx, self._workspace, measured)
         behind = tx.graph.behind([one.task_id for one in queue])
         tries = Counter(name for one in stored for name in one.requests)
         return [
@@ -103,12 +110,16 @@ class TrainViewService:
                 behind=behind[request.task_id],
                 trials=tries[request.id],
                 since=request.created_at,
-                expected_at=None,
+                expected_at=rounded(lands[request.task_id][0], tx.now)
+                if is_told and lands[request.task_id][0] < UNKNOWN
+                else None,
             )
             for position, request in enumerate(queue, 1)
         ]
 
-    def _trial_line(self, tx: Transaction, trial: TrialRecord) -> TrialLine:
+    def _trial_line(self, tx: Transaction, trial: TrialRecord, measured: Pace) -> TrialLine:
+        spent = (tx.now - trial.created_at).total_seconds()
+        is_told = trial.outcome is Outcome.RUNNING and measured.of_trial < UNKNOWN
         return TrialLine(
             number=trial.number,
             requests=list(trial.requests),
@@ -117,7 +128,7 @@ class TrainViewService:
             checks=self._check_lines(tx, trial),
             started_at=trial.created_at,
             ended_at=trial.ended_at,
-            expected_at=None,
+            expected_at=rounded(still(measured.of_trial, spent), tx.now) if is_told else None,
         )
 
     def _check_lines(self, tx: Transaction, trial: TrialRecord) -> list[CheckLine]:
@@ -126,7 +137,7 @@ class TrainViewService:
             for verdict in landings.verdicts_on(tx.db, trial.tree):
                 said.setdefault(verdict.check, []).append(verdict)
         names = dict.fromkeys([*(one.name for one in self._checking.checks()), *said])
-        missing = "running" if trial.outcome is Outcome.RUNNING else "not run"
+        missing = "still to come" if trial.outcome is Outcome.RUNNING else "not run"
         return [
             CheckLine(
                 name=name,

@@ -82,6 +82,21 @@ def landed_as(db: sqlite3.Connection, commit: Oid) -> MergeRequestId | None:
     return MergeRequestId(row[0]) if row else None
 
 
+def of_request(db: sqlite3.Connection, request: MergeRequestId) -> Landing | None:
+    """Return the finished move that brought this merge request."""
+    return LANDINGS.first(
+        db,
+        "state = 'done' AND number = (SELECT landing FROM landing_requests"
+        " WHERE merge_request_id = ?)",
+        request,
+    )
+
+
+def bringing_to(db: sqlite3.Connection, commit: Oid) -> Landing | None:
+    """Return the newest finished move that brought the target to this commit."""
+    return LANDINGS.first(db, "state = 'done' AND new = ? ORDER BY number DESC", commit)
+
+
 def finish(db: sqlite3.Connection, number: int, state: LandingState, at: datetime) -> None:
     """Record what became of an intended move."""
     db.execute(

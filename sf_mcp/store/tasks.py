@@ -135,6 +135,12 @@ def node(task: Task, plan_state: PlanState) -> Node:
     )
 
 
+def states(db: sqlite3.Connection) -> dict[TaskId, TaskState]:
+    """Return the state of every task."""
+    found = {state.value: state for state in TaskState}
+    return {row[0]: found[row[1]] for row in _tuples(db, "SELECT id, state FROM tasks")}
+
+
 def graph_rows(db: sqlite3.Connection) -> Iterator[Node]:
     """Yield every task as a graph node, reading no more columns than that needs."""
     rows = _tuples(

@@ -11,6 +11,9 @@ from sf_mcp.store.rows import Table, to_column
 
 TRIALS = Table("trials", TrialRecord, key="number")
 
+MOST_OF_REQUEST = 50
+"""Trials of one merge request that are looked at."""
+
 
 def begin(
     db: sqlite3.Connection,
@@ -94,3 +97,10 @@ def trees_of(db: sqlite3.Connection, requests: Sequence[MergeRequestId]) -> set[
     wanted = set(requests)
     rows = db.execute("SELECT requests, tree FROM trials WHERE tree IS NOT NULL")
     return {Oid(row[1]) for row in rows if wanted & set(json.loads(row[0]))}
+
+
+def of_request(db: sqlite3.Connection, request: MergeRequestId) -> list[TrialRecord]:
+    """Return the newest trials with this merge request, oldest first."""
+    return TRIALS.select(
+        db, "requests LIKE ? ORDER BY number DESC LIMIT ?", f'%"{request}"%', MOST_OF_REQUEST
+    )[::-1]

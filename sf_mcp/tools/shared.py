@@ -55,7 +55,9 @@ def register(server: MCPServer[None], boundary: Boundary) -> None:
         )
 
     @server.tool(annotations=LOOKS)
-    async def why(task: TaskParameter) -> WhyResult:
-        """Why a task is not running, or not merged: one sentence, then the facts."""
+    async def why(
+        task: Annotated[str, Field(description="T12; or M7, P3, Q4, worker-2.")],
+    ) -> WhyResult:
+        """Why a task is not running, or not merged: one sentence, facts, what changes it, when."""
         caller = boundary.caller()
         return WhyResult.of(await boundary.ask(lambda: services.queries.why(caller, task)))

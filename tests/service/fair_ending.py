@@ -9,7 +9,7 @@ import re
 from sf_mcp.core.errors import StoneforgeError
 from sf_mcp.core.identity import PERSON, SERVER
 from sf_mcp.core.models import EndKind, LandingKind, MergeRequest, Oid, Role, TaskId
-from sf_mcp.core.states import MergeEvent, QuestionState, TaskState
+from sf_mcp.core.states import MergeEvent, PlanState, QuestionState, TaskState
 from sf_mcp.service.merge_status import is_released
 from sf_mcp.service.pauses import paused_reason
 from sf_mcp.store import landings, merge_requests, plans, questions, tasks
@@ -164,7 +164,8 @@ def _do_what_is_said(fleet: Fleet, task: TaskId) -> bool:
                 services.requests.approve_merge(PERSON, request.id)
             else:
                 return False
-        case TaskState.OPEN if "plan" in why.sentence:
+        case TaskState.OPEN if plan.state is not PlanState.ACTIVE:
+            assert f"plan {plan.id} is {plan.state.value}" in why.sentence
             assert plan.id in why.next_step
             services.plans.activate_plan(PERSON, plan.id)
         case TaskState.OPEN if unmet:

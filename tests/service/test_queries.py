@@ -151,7 +151,8 @@ def test_why_names_what_an_open_task_waits_for(tmp_path: Path) -> None:
     first = a_task(project, plan=plan)
     second = a_task(project, plan=plan, depends_on=[first])
     answer = project.services.queries.why(PERSON, second)
-    assert (answer.sentence, answer.next_step) == ("T2 waits for T1 (open).", "sf why T1")
+    assert answer.sentence.startswith("T2 waits for T1 (open); T1 is ready and number 1 in line")
+    assert answer.next_step == "sf serve"
     assert "nothing starts it: no fleet is running" in why(project, first)
     dispatched(project)
     third = a_task(project)
@@ -167,7 +168,7 @@ def test_why_tells_the_last_attempts_and_why_it_came_back(tmp_path: Path) -> Non
     project.services.requests.send_back(PERSON, request.id, reason="no test")
     facts = project.services.queries.why(PERSON, task_id).facts
     assert facts[0] == "attempt 1: worker-1 ended as killed out of memory"
-    assert facts[-1] == "sent back: person asks for changes"
+    assert facts[-1] == "sent back at 12:01 UTC (M1): person asks for changes: no test"
 
 
 def test_why_says_of_work_that_came_back_too_often_that_it_did(tmp_path: Path) -> None:
