@@ -1,6 +1,5 @@
 """The overview as one screen of text: how many rows fit, and how they look."""
 
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -20,7 +19,10 @@ def show_overview(overview: Any, address: str) -> None:
     """Print the overview: on a terminal within its height and width, else whole."""
     width = height = None
     if sys.stdout.isatty():
-        width, height = shutil.get_terminal_size()
+        # Here: it takes longer to import than all the rest of this.
+        from shutil import get_terminal_size
+
+        width, height = get_terminal_size()
     for text in screen(overview, address, width=width, height=height, colour=has_colour()):
         print(text)
 

@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 
 from tests.browser.builders_page import DESK, PHONE, Chromium, Seat
 from tests.browser.builders_rehearsal import Fleet, playing, seated
+from tests.cli import watch_picture
 
 FOLDER = Path(__file__).parents[2] / "examples" / "pictures"
 
@@ -25,6 +26,7 @@ def main(folder: Path) -> None:
         playing(Path(world)) as fleet,
     ):
         in_its_middle(fleet)
+        watch_picture.draw(fleet.world.root, folder / "watch.svg")
         for name, is_dark in (("now-light", False), ("now-dark", True)):
             with seated(fleet, chromium, size=DESK, is_dark=is_dark) as seat:
                 take(seat, "now", folder / f"{name}.png")

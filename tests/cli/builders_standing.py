@@ -1,5 +1,6 @@
 """An overview as the API gives it, of a real project in which something of everything goes on."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ def a_busy_project(folder: Path) -> Project:
     return project
 
 
-def make_busy(project: Project) -> None:
+def make_busy(
+    project: Project, ready: Sequence[str] = ("Write the manual", "Sign releases", NASTY)
+) -> None:
     """Bring it about in a project that has nothing yet."""
     plan = a_plan(project)
     asking = a_worker(project, a_task(project, "Store invitations", plan=plan))
@@ -33,7 +36,7 @@ def make_busy(project: Project) -> None:
     request = a_merge_request(project, TaskId(a_task(project, "Add a header", plan=plan)))
     assert request.id == "M1"
     project.run_train()
-    for title in ("Write the manual", "Sign releases", NASTY):
+    for title in ready:
         a_task(project, title, plan=plan)
     project.clock.advance(minutes=3)
     asking.ask("Which table should it use?")

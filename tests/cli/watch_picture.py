@@ -7,6 +7,7 @@ import asyncio
 import re
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sf_mcp.cli.lines import plain
@@ -19,7 +20,7 @@ PICTURE = Path(__file__).resolve().parents[2] / "examples" / "pictures" / "watch
 SIZE = (110, 30)
 
 
-def draw(root: Path, to: Path, *, wanted: str, size: tuple[int, int] = SIZE) -> None:
+def draw(root: Path, to: Path, *, wanted: str = "", size: tuple[int, int] = SIZE) -> None:
     """Write a picture of the view of the project at `root`, whose server runs.
 
     The first thing with the letters `wanted` is selected.
@@ -32,18 +33,18 @@ def draw(root: Path, to: Path, *, wanted: str, size: tuple[int, int] = SIZE) -> 
             while not app.listed or not app.seen.title:
                 assert time.monotonic() < deadline, "the server never told anything"
                 await pilot.pause(0.05)
-            for entry in app.listed:
-                if entry.row is not None and wanted in plain(entry.line):
-                    break
-                if entry.row is not None:
-                    await pilot.press("j")
-            while app.seen.title not in wanted:
+            rows = [one for one in app.listed if one.row is not None]
+            wished = next(n for n, one in enumerate(rows) if wanted in plain(one.line))
+            await pilot.press(*["j"] * wished)
+            while app.seen.key != rows[wished].key:
                 assert time.monotonic() < deadline, f"no details of {wanted}"
                 await pilot.pause(0.05)
             await pilot.pause(0.2)
             return app.export_screenshot(title="sf watch")
 
-    picture = asyncio.run(take())
+    # In a thread: whoever drives a browser has an event loop in this one.
+    with ThreadPoolExecutor(1) as pool:
+        picture = pool.submit(lambda: asyncio.run(take())).result()
     to.parent.mkdir(parents=True, exist_ok=True)
     # Fonts come from whoever looks at it: the program's own picture names a foreign host.
     to.write_text(re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL))
@@ -57,7 +58,7 @@ def main() -> None:
     ):
         server.project.services.sessions.ensure_person_token(PERSON)
         say_where(server.project.layout, server.port)
-        make_busy(server.project)
+        make_busy(server.project, ["Write the manual", "Sign releases"])
         draw(server.project.root, PICTURE, wanted="M1")
 
 
