@@ -68,10 +68,14 @@ def check_session(tx: Transaction, session: Session) -> None:
     if session.state is SessionState.PARKED:
         task = tasks.get(tx.db, session.subject)
         assert task.state is TaskState.WAITING or task.reserved_for == session.id
+    lease = leases.live_of(tx.db, session.id)
     if session.state is SessionState.BACKOFF:
-        assert tasks.get(tx.db, session.subject).reserved_for == session.id
+        # Its task is kept for it, or still its own.
+        is_kept = tasks.get(tx.db, session.subject).reserved_for == session.id
+        assert is_kept is (lease is None)
+    elif session.state not in LIVE_SESSIONS:
+        assert lease is None
     if session.state not in LIVE_SESSIONS:
-        assert leases.live_of(tx.db, session.id) is None
         tokens = tx.db.execute("SELECT 1 FROM tokens WHERE session_id = ?", (session.id,))
         assert tokens.fetchall() == []
 
