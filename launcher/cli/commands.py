@@ -88,7 +88,12 @@ def director(
     model: Annotated[str | None, typer.Option(help="Else your own choice in Claude Code.")] = None,
     root: Root = None,
 ) -> None:
-    """Become an interactive Claude Code session that directs the fleet. Needs a running server."""
+    """Become an interactive Claude Code session that directs the fleet. Needs a running server.
+
+    Sessions that you start yourself join with `sf attach`.
+
+    Example: sf-launch director --model opus
+    """
     from launcher.cli.director import become_director
 
     become_director(_root(root), model=model)

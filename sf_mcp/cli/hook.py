@@ -45,7 +45,10 @@ def hook() -> None:
         told["tool_input"] = event.get("tool_input")
     elif tool.endswith("wait_for_events"):
         told["tool_response"] = event.get("tool_response")
-    answer = _ask(_layout(), "/hooks", told, seconds=DECISION_SECONDS if asks else MOST_SECONDS)
+    layout = _layout()
+    answer = _ask(layout, "/hooks", told, seconds=DECISION_SECONDS if asks else MOST_SECONDS)
+    if layout is not None and answer and event.get("hook_event_name") == "SessionStart":
+        _add_moved(layout, answer)
     if asks and not answer:
         answer = _asked_anyway(tool)
     if answer:
@@ -86,6 +89,22 @@ def _line(seen: dict[str, Any]) -> str:
     ]
     shown = " · ".join(filter(None, parts))
     return shown if seen["stopped"] else f"Stoneforge: {shown}"
+
+
+def _add_moved(layout: "Layout", answer: dict[str, Any]) -> None:
+    """Say it when the server is no longer where the client was told to look for it."""
+    from sf_mcp.client import address_of
+    from sf_mcp.core.attachment import MCP_FILE, url_in
+
+    address = address_of(layout)
+    with suppress(OSError, UnicodeDecodeError):
+        url = url_in((layout.root / MCP_FILE).read_text())
+        if url and address is not None and not url.startswith(f"{address.url}/"):
+            output = answer["hookSpecificOutput"]
+            output["additionalContext"] += (
+                f"\nThe server is at {address.url} now, and {MCP_FILE} names {url}: its tools are "
+                "missing until the person runs `sf attach` and starts this session again."
+            )
 
 
 def _asked_anyway(tool: str) -> dict[str, Any] | None:

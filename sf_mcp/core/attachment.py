@@ -60,6 +60,16 @@ def without_server(text: str) -> str:
     return _written(document, text)
 
 
+def url_in(text: str) -> str:
+    """Return where `.mcp.json` says that our server is; empty where it says nothing of it."""
+    try:
+        servers = _parsed(text, MCP_FILE).get("mcpServers")
+    except Unusable:
+        return ""
+    entry: Any = cast(Json, servers).get(SERVER_NAME) if isinstance(servers, dict) else None
+    return str(entry.get("url", "")) if wiring.is_our_server(entry) else ""
+
+
 def with_settings(text: str, sf: Sequence[str], *, has_status_line: bool = False) -> str:
     """Return the local settings with our hooks, rules and status line.
 

@@ -1,4 +1,4 @@
-"""`sf task ready` and `sf status` as whole processes, on 20 and on 5,000 tasks.
+"""What people and Claude Code run all day, as whole processes, on 20 and on 5,000 tasks.
 
 Each without a server and with one. The median of 15 runs of the installed command after two that
 are not counted, its output to a pipe. The bare interpreter stands beside it: nothing is faster.
@@ -22,7 +22,7 @@ from tests.benchmarks.project import SF, Project
 WARM_UP, RUNS = 2, 15
 MOST_MS = {20: 110.0, 5_000: 150.0}
 """Number of tasks -> the most that a command may take."""
-COMMANDS = (("task", "ready"), ("status",))
+COMMANDS = (("task", "ready"), ("status",), ("statusline",), ("hook",))
 
 
 def median_ms(project: Project, command: Sequence[str]) -> float:

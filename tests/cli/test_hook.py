@@ -56,6 +56,23 @@ def test_an_attached_session_is_told_by_its_hooks_and_shown_the_fleet(tmp_path: 
     )
 
 
+def test_a_server_that_has_moved_is_told_of_at_the_start(tmp_path: Path) -> None:
+    person = someone_set_up(tmp_path)
+    person.ok("attach")
+    start = {**PROMPT, "hook_event_name": "SessionStart"}
+    with person.serving():
+        assert "sf attach" not in _told(person, start)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    config = person.folder / "config.yaml"
+    text = config.read_text().replace("orchestrator:\n", f"orchestrator:\n  port: {port}\n")
+    config.write_text(text)
+    with person.serving():
+        assert "until the person runs `sf attach`" in _told(person, start)
+        assert person.ok("attach").out == ".mcp.json: changed\n"
+        assert "sf attach" not in _told(person, start)
+
+
 def test_the_person_is_asked_before_a_decision_also_when_no_server_answers(tmp_path: Path) -> None:
     person = someone_set_up(tmp_path)
     event = {**PROMPT, "hook_event_name": "PreToolUse", "tool_name": "mcp__a_b__cancel_plan"}
