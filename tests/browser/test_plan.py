@@ -1,6 +1,7 @@
 """The view Plan: the dependency graph drawn, and the list of its tasks."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, expect
@@ -188,6 +189,37 @@ def test_the_picture_is_zoomed_by_keys_buttons_and_wheel(seat: ServedSeat) -> No
     seat.page.keyboard.up("Control")
     zoomed = f"() => parseFloat(document.querySelector('.graph').dataset.zoom) > {before}"
     seat.page.wait_for_function(zoomed)
+
+
+def test_two_fingers_zoom(seat: ServedSeat) -> None:
+    a_large_plan(seat.project, 60)
+    seat.go("plan/P1")
+    drawn(seat, 60)
+    box = seat.page.locator(".graph").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    fingers: Any = seat.page.context.new_cdp_session(seat.page)
+
+    for kind, apart in (("touchStart", 50), ("touchMove", 60), ("touchMove", 90)):
+        points = [{"x": x - apart, "y": y, "id": 0}, {"x": x + apart, "y": y, "id": 1}]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    is_larger = "() => parseFloat(document.querySelector('.graph').dataset.zoom) > 1.4"
+    seat.page.wait_for_function(is_larger)
+
+
+def test_more_tasks_than_can_be_drawn_are_listed(seat: ServedSeat) -> None:
+    plan = a_plan(seat.project)
+    for _ in range(2):
+        drafts = [TaskDraft(title=f"Task {number}") for number in range(800)]
+        some_tasks(seat.project, *drafts, plan=plan)
+    seat.go(f"plan/{plan}")
+
+    expect(seat.page.locator("main")).to_contain_text("1,600 tasks are too many to draw")
+    seat.button("List").click()
+    expect(seat.page.locator("[data-task]")).to_have_count(200)
+    seat.button("200 more tasks of 1400").click()
+    expect(seat.page.locator("[data-task]")).to_have_count(400)
 
 
 def test_the_picture_is_dragged(seat: ServedSeat) -> None:
