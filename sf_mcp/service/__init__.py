@@ -321,6 +321,7 @@ class Services:
             self.requests,
             self.branches,
             self.radar,
+            self.resolving,
         )
 
     @cached_property

@@ -10,22 +10,23 @@ from dataclasses import dataclass
 from sf_mcp.core.changes import FileChange
 from sf_mcp.core.dependencies import reader_of
 from sf_mcp.core.identity import Caller
-from sf_mcp.core.models import MergeRequest, Oid, Review, Role, Task, Verdict
+from sf_mcp.core.models import MergeRequest, Oid, Review, Role, Task, TrialRecord, Verdict
 from sf_mcp.core.risks import Manifest, Risk, risks_of
 from sf_mcp.core.states import MergeState
 from sf_mcp.git.changes import changed_lines, deleted_between, file_changes, text_at
 from sf_mcp.git.command import GitFailed
-from sf_mcp.git.merging import Merged, merge_trees
 from sf_mcp.git.repository import Repository
+from sf_mcp.git.resolving import Resolved
 from sf_mcp.service.branches import BranchService
 from sf_mcp.service.handing_off import Criterion, criteria_of
 from sf_mcp.service.merge_status import is_reviewed
 from sf_mcp.service.radar import RadarService
 from sf_mcp.service.requests import RequestService
+from sf_mcp.service.resolving import Resolving
 from sf_mcp.service.target import TargetService
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
-from sf_mcp.store import sessions
+from sf_mcp.store import landings, sessions, trials
 
 FILES_SHOWN = 200
 """Of a page of changed files."""
@@ -90,8 +91,10 @@ class MergeViewService:
         requests: RequestService,
         branches: BranchService,
         radar: RadarService,
+        resolving: Resolving,
     ) -> None:
         """Look at the merge requests of this project."""
+        self._resolving = resolving
         self._workspace = workspace
         self._forge = forge
         self._target = target
@@ -107,12 +110,16 @@ class MergeViewService:
         base = self._branches.base_of(request)
         files = file_changes(self._forge, base, request.commit)
         risks, note = self._risks(request, base, files)
-        checked = self._checked(request)
+        trial = self._trial(request)
+        checked = self._checked(request, trial)
         page = [file for file in files if file.path > files_after][: FILES_SHOWN + 1]
         # As it is after git was asked: the facts of one moment, together.
         seen = self._requests.get_merge_request(caller, request.id)
         with self._workspace.read() as tx:
-            checks = self._checks(seen.request, seen.verdicts)
+            verdicts = seen.verdicts
+            if not verdicts and trial is not None and trial.tree is not None:
+                verdicts = landings.verdicts_on(tx.db, trial.tree)
+            checks = self._checks(seen.request, verdicts)
             return MergeView(
                 request=seen.request,
                 task=seen.task,
@@ -122,7 +129,7 @@ class MergeViewService:
                 checked=checked,
                 checks=checks,
                 reviews=seen.reviews,
-                verdicts=seen.verdicts,
+                verdicts=verdicts,
                 steward=self._word_of_steward(tx, seen.request, seen.reviews),
                 person=self._word_of_person(seen.request, seen.reviews),
                 files=page[:FILES_SHOWN],
@@ -166,20 +173,39 @@ class MergeViewService:
         note = "" if is_whole else "The patch is too long: only its first 8 MB were searched."
         return risks, note
 
-    def _checked(self, request: MergeRequest) -> str:
+    def _trial(self, request: MergeRequest) -> TrialRecord | None:
+        """Return the trial that tells most of it: the one that passed, else the newest."""
+        with self._workspace.read() as tx:
+            found = [
+                one
+                for one in trials.of_request(tx.db, request.id)
+                if one.tree is not None
+                and one.commits[one.requests.index(request.id)] == request.commit
+            ]
+        passed = [one for one in found if one.tree == request.checked_tree]
+        return (passed or found or [None])[-1]
+
+    def _checked(self, request: MergeRequest, trial: TrialRecord | None) -> str:
         """Return what the checks ran on: the target may have moved since."""
         branch = self._target.branch
+        others = [one for one in trial.requests if one != request.id] if trial is not None else []
+        on = f"merged with {branch}" + (f" and {', '.join(others)}" if others else "")
         if request.checked_tree is None:
-            return f"merged with {branch}"
+            return on if trial is None else f"{on}, in trial {trial.number}"
         if request.state is not MergeState.OPEN:
-            return f"merged with {branch} as it was"
+            return f"{on} as it was"
+        if self._tree_now(request) == request.checked_tree:
+            return f"{on} as it is now"
+        return f"{on} as it was; checked again before it lands"
+
+    def _tree_now(self, request: MergeRequest) -> Oid | None:
+        """Return what it gives merged alone by the rules, as far as that needs no command."""
+        head = self._target.head()
         try:
-            merged = merge_trees(self._forge, self._target.head(), request.commit)
+            merged = self._resolving.known(ours=head, theirs=request.commit)
         except GitFailed:
-            merged = None
-        if isinstance(merged, Merged) and merged.tree == request.checked_tree:
-            return f"merged with {branch} as it is now"
-        return f"merged with {branch} as it was; checked again before it lands"
+            return None
+        return merged.tree if isinstance(merged, Resolved) else None
 
     def _checks(self, request: MergeRequest, verdicts: Sequence[Verdict]) -> list[CheckSeen]:
         """Return the newest word of each check, in the order in which they first ran."""

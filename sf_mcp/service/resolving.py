@@ -63,6 +63,22 @@ class Resolving:
         found = resolve(self._forge, ours=ours, theirs=theirs, rules=rules, generate=generate)
         return None if cancel.is_set() else found
 
+    def known(self, *, ours: Oid, theirs: Oid) -> Resolved | Unresolved:
+        """Merge by the rules without running anything: a file not made before is unresolved.
+
+        Raises:
+            GitFailed: one of the commits does not exist, or git cannot write.
+        """
+
+        def generate(rule: ResolveRule, tree: Oid) -> Oid:
+            assert rule.run is not None  # the settings see to it
+            if (made := remembered(self._forge, key_of(tree, rule.run, rule.paths))) is None:
+                raise NotStraightforward(f"`{rule.run}` has not been run on it yet")
+            return made
+
+        rules = self._workspace.settings.merge.auto_resolve
+        return resolve(self._forge, ours=ours, theirs=theirs, rules=rules, generate=generate)
+
     def commit(self, first: Oid, steps: Sequence[Step], request: MergeRequest, by: Identity) -> Oid:
         """Put a commit for each step on top of `first`, and return the last one.
 

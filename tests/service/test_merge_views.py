@@ -124,6 +124,25 @@ def test_checks_are_shown_with_their_time_and_what_is_flaky_or_was_failing_befor
     assert all(one.seconds > 0 for one in checks.values())
 
 
+def test_what_a_trial_said_is_shown_although_it_has_not_passed(tmp_path: Path) -> None:
+    project = a_project(tmp_path, config=config({"ok": "true", "bad": "test ! -e bad.txt"}))
+    request = one_request(project, {"bad.txt": "x\n"})
+    project.run_train()
+    view = view_of(project, request)
+    assert {check.name: check.passed for check in view.checks} == {"ok": True, "bad": False}
+    assert view.checked.startswith("merged with main, in trial ")
+
+
+def test_what_the_rules_merge_counts_as_merged_with_the_target_of_now(tmp_path: Path) -> None:
+    rules = [{"rule": "union", "paths": ["CHANGELOG.md"]}]
+    words = config({"ok": "true"}, steward=BY_THE_PERSON, merge={"autoResolve": rules})
+    project = a_project(tmp_path, files={"CHANGELOG.md": "# Changes\n"}, config=words)
+    request = one_request(project, {"CHANGELOG.md": "# Changes\n- mine\n"})
+    a_commit(project.root, {"CHANGELOG.md": "# Changes\n- theirs\n"}, "another entry")
+    project.run_train()
+    assert view_of(project, request).checked == "merged with main as it is now"
+
+
 def test_risks_are_those_of_the_diff_and_the_secret_itself_is_nowhere_but_in_it(
     tmp_path: Path,
 ) -> None:
