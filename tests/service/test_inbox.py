@@ -20,6 +20,7 @@ from tests.builders import (
     bring,
     dispatched,
 )
+from tests.service.builders_landing import config
 
 REVIEWED = "checks: []\nagents:\n  steward: {review: true}\n"
 BY_HAND = "checks: []\nagents:\n  steward: {review: false, autoMerge: false}\n"
@@ -169,3 +170,28 @@ def test_a_session_leads_with_the_question_it_is_blocked_on(tmp_path: Path) -> N
         "Which port?",
         asked.asked_at,
     )
+
+
+def test_a_bad_edit_and_a_red_target_wait_too_and_hold_up_nothing(tmp_path: Path) -> None:
+    project = a_project(tmp_path, config=config({"tests": "false"}))
+    project.run_train()
+    (line,) = waiting(project)
+    assert (line.kind.value, line.behind) == ("target", 0)
+    assert "tests failed (exit 1)" in line.text
+    project.configure("orchestrator: {maxConcurrent: many}\n")
+    found = {line.kind.value: line for line in waiting(project)}
+    assert set(found) == {"target", "configuration"}
+    assert found["configuration"].command == "sf config check"
+    assert found["configuration"].text.startswith("The last good configuration is in use: ")
+
+
+def test_a_question_about_the_usage_limit_holds_up_everything_and_is_there_once(
+    tmp_path: Path,
+) -> None:
+    project = a_project(tmp_path, config=TINY + "limits: {onUsageLimit: ask}\n")
+    worker = a_worker(project, a_task(project))
+    a_task(project)
+    worker.end(EndKind.USAGE_LIMIT, "limit reached", resets_at="2026-03-01T14:00:00+00:00")
+    (line,) = waiting(project)
+    assert (line.kind.value, line.behind) == ("question", 2)
+    assert line.options == ("wait", "go on now", "stop")
