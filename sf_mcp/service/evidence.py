@@ -22,7 +22,7 @@ def evidence_of(tx: Transaction, task: Task) -> str:
         if attempt.end in FAILURES
         and (since is None or (attempt.ended_at is not None and attempt.ended_at > since))
     ]
-    lines = [f"{len(failed)} attempts failed."]
+    lines = ["1 attempt failed." if len(failed) == 1 else f"{len(failed)} attempts failed."]
     if len(failed) > MOST_SHOWN:
         lines[0] += f" The newest {MOST_SHOWN}:"
     return "\n".join([*lines, *(_line(tx, attempt) for attempt in failed[-MOST_SHOWN:])])
