@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sf_mcp.core.errors import InvalidInput, StoneforgeError, StorageFailed
 from sf_mcp.store.database_file import (
+    Header,
     backup_path,
     copy_to,
     damaged,
@@ -64,6 +65,7 @@ class Database:
         self._refused: tuple[int, ...] | None = None
         self._has_rescued = False
         self._connection: sqlite3.Connection | None = None
+        self._header: Header | None = None
         self._connection = self._opened()
 
     def _opened(self, mode: str = "rwc") -> sqlite3.Connection:
@@ -89,6 +91,11 @@ class Database:
             if isinstance(error, sqlite3.Error):
                 raise explained(error, self.path) from error
             raise
+        try:
+            self._header = Header(self.path)
+        except OSError as error:
+            connection.close()
+            raise gone(self.path) from error
         self._file = file_id(self.path)
         self._beside = ids_beside(self.path)
         return connection
@@ -100,7 +107,12 @@ class Database:
             StorageFailed: there is none, or it is no sound database.
         """
         connection, found = self._connection, file_id(self.path)
-        if connection is not None and found == self._file and has_header(self.path):
+        if (
+            connection is not None
+            and found == self._file
+            and self._header is not None
+            and self._header.is_there()
+        ):
             return connection
         if found is None:
             self._rescue()
@@ -121,6 +133,7 @@ class Database:
             require_sound(connection, self.path)
         except StorageFailed:
             connection.close()
+            self._let_go_of_header()
             raise
         logger.warning("Another file lies at %s; going on with it.", self.path)
         self._connection, self._refused, self._has_rescued = connection, None, False
@@ -270,6 +283,12 @@ class Database:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        self._let_go_of_header()
+
+    def _let_go_of_header(self) -> None:
+        if self._header is not None:
+            self._header.close()
+            self._header = None
 
 
 def require_sound(connection: sqlite3.Connection, path: Path) -> None:

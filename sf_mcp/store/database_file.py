@@ -9,6 +9,7 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Self
 
 from sf_mcp.core.errors import StorageFailed
 
@@ -40,15 +41,50 @@ def signature(path: Path) -> tuple[int, ...] | None:
 
 
 def has_header(path: Path) -> bool:
-    """Return whether the file begins as a database does."""
+    """Return whether the file begins as a database does.
+
+    Never of one that this process has open: see `Header`.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        with Header(path) as header:
+            return header.is_there()
     except OSError:
         return False
-    try:
-        return os.read(descriptor, len(HEADER)) == HEADER
-    finally:
-        os.close(descriptor)
+
+
+class Header:
+    """The beginning of a file that this process may have open as a database.
+
+    It is opened once and closed after the last connection. To close any descriptor of a file drops
+    every lock that the process has on it (POSIX); another process would then take itself for the
+    only one, and remove the log that is still written to
+    (https://www.sqlite.org/howtocorrupt.html, section 2.2).
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file.
+
+        Raises:
+            OSError: there is none, or it may not be read.
+        """
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def is_there(self) -> bool:
+        """Return whether the file begins as a database does, at this moment."""
+        try:
+            return os.pread(self._descriptor, len(HEADER), 0) == HEADER
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Let go of the file; no connection of this process to it may be open."""
+        os.close(self._descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def backup_path(path: Path) -> Path:

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from sf_mcp.core.errors import StorageFailed
 from sf_mcp.store.database import BUSY_TIMEOUT_SECONDS, explained
-from sf_mcp.store.database_file import damaged, gone, has_header, signature
+from sf_mcp.store.database_file import damaged, gone, signature
 
 State = sqlite3.Connection
 T = TypeVar("T")
@@ -108,8 +108,8 @@ def inspect(path: Path) -> Generator[State]:
     """
     if not path.exists():
         raise gone(path)
-    if not has_header(path):
-        raise damaged(path, "it is no database")
+    if not path.stat().st_size:
+        raise damaged(path, "it is empty")
     is_at_rest = not path.with_name(f"{path.name}-wal").exists()
     mode = "ro&immutable=1" if is_at_rest else "ro"
     try:

@@ -199,7 +199,7 @@ def test_a_database_that_is_gone_damaged_or_none_is_a_problem_with_the_way_back(
     assert "is damaged" in told.found
     assert f"cp {path}.backup {path}" in told.remedy
     path.write_bytes(b"not a database at all" + whole[21:])
-    assert "it is no database" in found(project, "database")["integrity"].found
+    assert "file is not a database" in found(project, "database")["integrity"].found
     path.unlink()
     assert "has been removed" in found(project, "database")["integrity"].found
     path.write_bytes(whole)

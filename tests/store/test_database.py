@@ -44,6 +44,44 @@ def test_processes_that_read_and_then_write_wait_their_turn(tmp_path: Path) -> N
     assert count(database) == 120
 
 
+LOOK = """
+import sys
+from pathlib import Path
+from sf_mcp.store import facts
+from sf_mcp.store.database import Database
+
+database = Database(Path(sys.argv[1]))
+with database.read() as db:
+    print(facts.get(db, "count"))
+database.close()
+"""
+
+
+def test_what_is_written_after_another_process_has_come_and_gone_is_there_for_the_next(
+    tmp_path: Path,
+) -> None:
+    """A process that closes a database which it takes for its own alone removes the log beside it.
+
+    To open and close the file by hand drops every lock that this process has on it (POSIX advisory
+    locks, https://www.sqlite.org/howtocorrupt.html section 2.2), and with them the sign that it is
+    still in use.
+    """
+    path = tmp_path / "state.db"
+    database = Database(path)
+
+    def seen_by_another() -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", LOOK, str(path)], capture_output=True, text=True, timeout=60
+        )
+        return done.stdout.strip()
+
+    for number in ("1", "2", "3"):
+        with database.write() as db:
+            facts.put(db, "count", number)
+        assert seen_by_another() == number
+    assert Path(f"{path}-wal").exists()
+
+
 def test_threads_that_read_and_then_write_wait_their_turn(tmp_path: Path) -> None:
     database = Database(tmp_path / "state.db")
 
