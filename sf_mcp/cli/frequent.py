@@ -53,6 +53,16 @@ def statusline() -> None:
     show()
 
 
+def token_headers() -> None:
+    """Print the person's token as HTTP headers: Claude Code asks at each connection."""
+    from sf_mcp.cli.project import as_person, project
+    from sf_mcp.client import person_token
+
+    layout = as_person("see the person's token")
+    project()
+    print_json({"Authorization": f"Bearer {person_token(layout)}"})
+
+
 def status(*, as_json: bool = False) -> None:
     """Print the overview on one screen."""
     overview = api.call("fleet_status")
@@ -71,4 +81,5 @@ FREQUENT: Mapping[tuple[str, ...], Callable[[], None]] = {
     ("status", "--json"): partial(status, as_json=True),
     ("hook",): hook,
     ("statusline",): statusline,
+    ("token", "--headers"): token_headers,
 }

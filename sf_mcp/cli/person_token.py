@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from sf_mcp.cli.frequent import token_headers
 from sf_mcp.cli.options import AsJson, example
 from sf_mcp.cli.output import hint, print_json
 from sf_mcp.cli.project import as_person, project
@@ -37,7 +38,7 @@ def token(
     if renew:
         _renew(layout)
     if headers:
-        print_json({"Authorization": f"Bearer {person_token(layout)}"})
+        token_headers()
     elif as_json:
         print_json({"token": person_token(layout)})
     else:

@@ -176,7 +176,8 @@ def _sessions(overview: Overview, now: datetime) -> list[Row]:
 
 
 def _session(session: Mapping[str, Any], question: Mapping[str, Any] | None, now: datetime) -> Row:
-    state = "working" if session["is_turn_active"] else session["state"]
+    is_working = session["is_turn_active"] and session["state"] == "running"
+    state = "working" if is_working else str(session["state"]).replace("_", " ")
     text = session["note"] or session["last_line"] or session["title"]
     if question is not None:
         since = age(datetime.fromisoformat(question["asked_at"]), now)

@@ -7,34 +7,28 @@ is selected. Nothing is asked while nothing happens.
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual import work
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from sf_mcp.cli.about import question_lines
-from sf_mcp.cli.api import Call
 from sf_mcp.cli.lines import a_line
 from sf_mcp.cli.output import cut
-from sf_mcp.cli.standing import Overview, Row, colour_of
-from sf_mcp.cli.watch import acting
-from sf_mcp.cli.watch.asking import Asking, Help, OneLine, Sure
+from sf_mcp.cli.standing import colour_of
+from sf_mcp.cli.watch.asking import Help, OneLine
+from sf_mcp.cli.watch.deciding import DecidingApp
 from sf_mcp.cli.watch.drawing import content, content_of, one_line, selected
 from sf_mcp.cli.watch.keys import KEYS, footer
-from sf_mcp.cli.watch.lists import Entry, entries, next_waiting, selection
-from sf_mcp.cli.watch.looking import Seen, View, look, question_of, task_of
-from sf_mcp.client import connect
+from sf_mcp.cli.watch.lists import entries, next_waiting, selection
+from sf_mcp.cli.watch.looking import Seen, View, look
 from sf_mcp.core.errors import ServerUnreachable, StoneforgeError
 from sf_mcp.following import Following, Live, Lost
 
-TOAST_SECONDS = 8
 WAITS = "Waiting for it; this goes on by itself."
 
 
@@ -46,7 +40,7 @@ class Filter(OneLine):
         await self.run_action("app.to_list")
 
 
-class WatchApp(App[None]):
+class WatchApp(DecidingApp):
     """The whole of it."""
 
     CSS_PATH = "watch.tcss"
@@ -62,22 +56,16 @@ class WatchApp(App[None]):
 
     def __init__(self, root: Path) -> None:
         """Watch the project at `root`."""
-        # Said here too: NO_COLOR is heeded before there is a theme.
-        super().__init__(ansi_color=True)
+        super().__init__(root)
         self.theme = "ansi-dark"
         self.is_interrupted = False
         """Whether Ctrl-C ended it."""
-        self._root = root
         self._following = Following(root)
         self._link: Live | Lost | None = None
-        self._overview: Overview | None = None
-        self._entries: list[Entry] = []
-        self._key = ""
         self._marked = ""
         """The key of the entry that is drawn as the selected one."""
         self._wanted = ""
         self._view = View.DETAIL
-        self._seen = Seen()
         self._to_look = asyncio.Event()
 
     def compose(self) -> ComposeResult:
@@ -106,16 +94,6 @@ class WatchApp(App[None]):
         """Cut the lines to the new width."""
         self.call_after_refresh(self._draw)
 
-    @property
-    def listed(self) -> Sequence[Entry]:
-        """What the list on the left has."""
-        return self._entries
-
-    @property
-    def seen(self) -> Seen:
-        """What the right side shows."""
-        return self._seen
-
     # -- what comes from the server ---------------------------------------------------------------
 
     def _follow(self) -> None:
@@ -129,7 +107,7 @@ class WatchApp(App[None]):
         if isinstance(seen, Live | Lost):
             self._link = seen
         elif seen.kind == "overview":
-            self._overview = seen.value
+            self.overview = seen.value
         elif seen.kind != "events":
             return
         self._draw()
@@ -140,83 +118,66 @@ class WatchApp(App[None]):
         while True:
             await self._to_look.wait()
             self._to_look.clear()
-            overview, row, view = self._overview, self._row, self._view
+            overview, row, view = self.overview, self.row, self._view
             if overview is None or not isinstance(self._link, Live):
                 continue
-            key, url = self._key, self._link.url
+            key, url = self.key, self._link.url
             looking = partial(look, row=row, view=view, overview=overview, url=url)
             try:
-                seen = await self._asked(looking)
+                seen = await self.asked(looking)
             except ServerUnreachable:
                 continue
             except StoneforgeError as error:
                 seen = Seen(title="", lines=[a_line(f"{error.message} {error.remedy}")])
-            if key == self._key and view is self._view:
+            if key == self.key and view is self._view:
                 self._show(key, seen)
 
-    async def _asked(self, ask: Callable[[Call], Any]) -> Any:
-        """Return what the server says, without keeping the screen waiting."""
-
-        def run() -> Any:
-            client = connect(self._root)
-            if client is None:
-                raise ServerUnreachable(
-                    "The server does not answer.", remedy="Start it with `sf serve`."
-                )
-            return ask(client.call)
-
-        return await asyncio.to_thread(run)
-
     # -- drawing ----------------------------------------------------------------------------------
-
-    @property
-    def _row(self) -> Row | None:
-        return next((one.row for one in self._entries if one.key == self._key), None)
 
     def _draw(self) -> None:
         width = self.size.width
         self.query_one("#head", Static).update(content_of(self._headline(width)))
         self.query_one("#head").set_class(isinstance(self._link, Lost), "lost")
         self._draw_list()
-        self.query_one("#foot", Static).update(content_of(footer(self._row, width - 2)))
-        if self._overview is None and isinstance(self._link, Lost):
+        self.query_one("#foot", Static).update(content_of(footer(self.row, width - 2)))
+        if self.overview is None and isinstance(self._link, Lost):
             words = f"{self._link.message}\n{self._link.remedy}\n\n{WAITS}"
             self.query_one("#detail", Static).update(content_of(words))
 
     def _headline(self, width: int) -> str:
-        if self._overview is None:
+        if self.overview is None:
             return "sf watch" if self._link is None else f"sf watch  {_link(self._link)}"
-        target = self._overview["target"]
+        target = self.overview["target"]
         facts = [
-            self._overview["project"],
+            self.overview["project"],
             _link(self._link),
-            f"{target['branch']} {(target['commit'] or '')[:8]} {colour_of(self._overview)}",
-            "PAUSED" if self._overview["paused"] else "",
-            f"${self._overview['cost_usd']:.2f}" if self._overview["cost_usd"] else "",
+            f"{target['branch']} {(target['commit'] or '')[:8]} {colour_of(self.overview)}",
+            "PAUSED" if self.overview["paused"] else "",
+            f"${self.overview['cost_usd']:.2f}" if self.overview["cost_usd"] else "",
             f"only {self._wanted!r}" if self._wanted else "",
         ]
         return cut("  ".join(fact for fact in facts if fact), width - 2)
 
     def _draw_list(self) -> None:
-        if self._overview is None:
+        if self.overview is None:
             return
         shown = self.query_one("#list", OptionList)
-        before, self._entries = (
-            self._entries,
-            entries(self._overview, self._wanted, max(10, shown.content_size.width)),
+        before, self.listed = (
+            self.listed,
+            entries(self.overview, self._wanted, max(10, shown.content_size.width)),
         )
-        key = selection(before, self._entries, self._key) or ""
-        if [one.key for one in before] != [one.key for one in self._entries]:
+        key = selection(before, self.listed, self.key) or ""
+        if [one.key for one in before] != [one.key for one in self.listed]:
             offset = shown.scroll_offset.y
             with self.prevent(OptionList.OptionHighlighted):
                 shown.set_options(
                     Option(one_line(one.line), id=one.key, disabled=one.row is None)
-                    for one in self._entries
+                    for one in self.listed
                 )
                 self._marked = ""
                 shown.scroll_to(y=offset, animate=False)
         else:
-            for index, (old, new) in enumerate(zip(before, self._entries, strict=True)):
+            for index, (old, new) in enumerate(zip(before, self.listed, strict=True)):
                 if old.line != new.line:
                     shown.replace_option_prompt_at_index(index, one_line(new.line))
                     self._marked = "" if new.key == self._marked else self._marked
@@ -225,40 +186,40 @@ class WatchApp(App[None]):
     def _select(self, key: str) -> None:
         """Select the entry; look at it if it is another one."""
         shown = self.query_one("#list", OptionList)
-        index = next((n for n, one in enumerate(self._entries) if one.key == key), None)
+        index = next((n for n, one in enumerate(self.listed) if one.key == key), None)
         if shown.highlighted != index:
             with self.prevent(OptionList.OptionHighlighted):
                 shown.highlighted = index
-        if key != self._key:
-            self._key = key
+        if key != self.key:
+            self.key = key
             self._changed()
         self._mark()
 
     def _mark(self) -> None:
         """Draw what is selected as such, and what was before as it is."""
         shown = self.query_one("#list", OptionList)
-        if self._marked == self._key:
+        if self._marked == self.key:
             return
-        for one in self._entries:
+        for one in self.listed:
             if one.key == self._marked:
                 shown.replace_option_prompt(one.key, one_line(one.line))
-            elif one.key == self._key:
+            elif one.key == self.key:
                 marked = selected(one.line, shown.content_size.width)
                 shown.replace_option_prompt(one.key, marked)
-        self._marked = self._key
+        self._marked = self.key
 
     def _changed(self) -> None:
         """Look at what is selected now."""
         self.query_one("#right", VerticalScroll).scroll_home(animate=False)
-        self.query_one("#foot", Static).update(content_of(footer(self._row, self.size.width - 2)))
+        self.query_one("#foot", Static).update(content_of(footer(self.row, self.size.width - 2)))
         self._to_look.set()
 
     def _show(self, key: str, seen: Seen) -> None:
         right = self.query_one("#right", VerticalScroll)
-        is_other = (key, seen.title) != (self._seen.key, self._seen.title)
+        is_other = (key, seen.title) != (self.seen.key, self.seen.title)
         was_at_end = right.scroll_offset.y >= right.max_scroll_y
-        lines_changed = is_other or seen.lines != self._seen.lines
-        self._seen = Seen(
+        lines_changed = is_other or seen.lines != self.seen.lines
+        self.seen = Seen(
             key=key, title=seen.title, lines=seen.lines, ends_last=seen.ends_last,
             commit=seen.commit, question=seen.question,
         )  # fmt: skip
@@ -273,8 +234,8 @@ class WatchApp(App[None]):
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         """Look at what the person went to."""
-        if event.option_id is not None and event.option_id != self._key:
-            self._key = event.option_id
+        if event.option_id is not None and event.option_id != self.key:
+            self.key = event.option_id
             self._changed()
             self._mark()
 
@@ -294,7 +255,7 @@ class WatchApp(App[None]):
 
     def action_next(self) -> None:
         """Go to the next thing that waits for the person."""
-        key = next_waiting(self._entries, self._key)
+        key = next_waiting(self.listed, self.key)
         if key is None:
             self.notify("Nothing waits for you.", markup=False)
             return
@@ -342,132 +303,6 @@ class WatchApp(App[None]):
         """End as Ctrl-C does."""
         self.is_interrupted = True
         self.exit()
-
-    # -- acting -----------------------------------------------------------------------------------
-
-    def action_open(self) -> None:
-        """Answer the question, or go to the details."""
-        row = self._row
-        if self._overview is not None and (question := question_of(row, self._overview)):
-            self._answer(question)
-        elif row is not None:
-            self.set_focus(self.query_one("#right"))
-
-    @work
-    async def _answer(self, question: str) -> None:
-        if self._seen.key != self._key or self._seen.question.get("id") != question:
-            asked = await self._tried(lambda ask: ask("get_question", question=question))
-            if asked is None:
-                return
-        else:
-            asked = self._seen.question
-        what = "Enter answers"
-        if options := asked["options"]:
-            what = f"1-{len(options)} for an option, or your own words; {what}"
-        text = await self.push_screen_wait(
-            Asking(list(question_lines(asked, is_numbered=True)), f"{what}, Esc leaves.", options)
-        )
-        if text is not None:
-            await self._do(lambda ask: acting.answer(ask, question, text))
-
-    @work
-    async def action_approve(self) -> None:
-        """Approve what is shown."""
-        if (row := self._row) is None:
-            return
-        if row.kind == "proposal":
-            await self._do(lambda ask: acting.decide(ask, row.id, accept=True))
-        elif commit := self._commit_of(row):
-            await self._do(lambda ask: acting.approve(ask, row.id, commit))
-
-    @work
-    async def action_reject(self) -> None:
-        """Send it back, with the reason."""
-        if (row := self._row) is None:
-            return
-        if row.kind == "proposal":
-            if await self.push_screen_wait(Sure(f"Refuse {row.id}? {row.text}")):
-                await self._do(lambda ask: acting.decide(ask, row.id, accept=False))
-        elif commit := self._commit_of(row):
-            what = "What must change, and where? Enter sends it back, Esc leaves."
-            reason = await self.push_screen_wait(Asking(list(self._seen.lines), what))
-            if reason is not None:
-                await self._do(lambda ask: acting.send_back(ask, row.id, commit, reason))
-
-    def _commit_of(self, row: Row) -> str:
-        """Return the commit that the person sees; nothing is decided unseen."""
-        if row.kind not in ("review", "conflict", "merge"):
-            return self._not_for("a merge request or a proposal")
-        if self._seen.key != self._key or not self._seen.commit:
-            self.notify("Wait until its details are shown.", severity="warning", markup=False)
-            return ""
-        return self._seen.commit
-
-    @work
-    async def action_stop(self) -> None:
-        """Stop the session."""
-        if (row := self._row) is None or row.kind != "session":
-            self._not_for("a session")
-        elif await self.push_screen_wait(Sure(f"Stop {row.id}? Its work is kept.")):
-            session = row.value["id"]
-            await self._do(lambda ask: acting.stop(ask, session, row.id))
-
-    @work
-    async def action_retry(self) -> None:
-        """Open the stuck task again."""
-        if task := self._task_id():
-            await self._do(lambda ask: acting.retry(ask, task))
-
-    @work
-    async def action_cancel(self) -> None:
-        """Cancel the task."""
-        if (task := self._task_id()) and await self.push_screen_wait(
-            Sure(f"Cancel {task}? Its commits are kept; what depends on it stays blocked.")
-        ):
-            await self._do(lambda ask: acting.cancel(ask, task))
-
-    @work
-    async def action_raise(self) -> None:
-        """Make the task more urgent."""
-        if task := self._task_id():
-            await self._do(lambda ask: acting.reprioritise(ask, task, -1))
-
-    @work
-    async def action_lower(self) -> None:
-        """Make the task less urgent."""
-        if task := self._task_id():
-            await self._do(lambda ask: acting.reprioritise(ask, task, 1))
-
-    @work
-    async def action_pause(self) -> None:
-        """Pause the fleet, or let it go on."""
-        if self._overview is not None:
-            is_paused = bool(self._overview["paused"])
-            await self._do(lambda ask: acting.pause_or_resume(ask, is_paused=is_paused))
-
-    def _task_id(self) -> str:
-        task = task_of(self._row, self._overview) if self._overview is not None else ""
-        return task or self._not_for("a task")
-
-    def _not_for(self, what: str) -> str:
-        self.notify(f"Select {what} first.", severity="warning", markup=False)
-        return ""
-
-    async def _do(self, act: Callable[[Call], str]) -> None:
-        """Do it and say so."""
-        if (said := await self._tried(act)) is not None:
-            self.notify(said, timeout=TOAST_SECONDS, markup=False)
-
-    async def _tried(self, ask: Callable[[Call], Any]) -> Any:
-        """Return what the server says; None, with its words shown, when it refuses."""
-        try:
-            return await self._asked(ask)
-        except StoneforgeError as error:
-            words = f"{error.message}\n{error.remedy}".strip()
-            self.notify(
-                words, title="Refused", severity="error", timeout=TOAST_SECONDS, markup=False
-            )
-            return None
 
 
 def _link(link: Live | Lost | None) -> str:
