@@ -13,7 +13,8 @@ from sf_mcp.core.states import (
     QuestionState,
     TaskState,
 )
-from sf_mcp.service.merge_status import merge_status
+from sf_mcp.service.inbox import inbox
+from sf_mcp.service.merge_status import is_left_to_person
 from sf_mcp.service.pauses import paused_reason
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.store import events, merge_requests, plans, questions, sessions, tasks
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 MOST_READ = 500
 """Events that are looked at for one telling; far more than any director reads."""
 
-FOR_THE_PERSON = ("waiting for your approval", "left to the person")
-"""How the status of a merge request begins that waits for a person's word."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Glance:
@@ -35,7 +33,7 @@ class Glance:
     running: int
     """Sessions with a process."""
     waiting: list[str]
-    """What waits for a person or a director: questions, merge requests, proposals."""
+    """What the inbox has, by id, or by kind where it is the fleet."""
     in_train: int
     """Merge requests on their way that wait for nobody's word."""
     cost_usd: float
@@ -46,21 +44,15 @@ class Glance:
 def glance(tx: Transaction, settings: "Settings") -> Glance:
     """Return the fleet at a glance."""
     live = merge_requests.in_state(tx.db, MergeState.OPEN, MergeState.LANDING)
-    waiting = [one.id for one in live if waits_for_person(tx, one, settings)]
-    asked = [one.id for one in questions.in_state(tx.db, QuestionState.OPEN)]
-    proposed = [one.id for one in tasks.in_state(tx.db, TaskState.PROPOSED)]
+    lines, _ = inbox(tx, lambda: settings, "", "")
+    waiting = [line.id or line.kind.value for line in lines]
     return Glance(
         running=len(sessions.in_state(tx.db, *sorted(LIVE_SESSIONS))),
-        waiting=[*asked, *waiting, *proposed],
-        in_train=len(live) - len(waiting),
+        waiting=waiting,
+        in_train=sum(one.id not in waiting for one in live),
         cost_usd=sessions.total_cost(tx.db),
         stopped=paused_reason(tx),
     )
-
-
-def waits_for_person(tx: Transaction, request: MergeRequest, settings: "Settings") -> bool:
-    """Return whether a merge request waits for a person's word."""
-    return merge_status(tx, request, settings).startswith(FOR_THE_PERSON)
 
 
 def what_waits(tx: Transaction, settings: "Settings") -> list[News]:
@@ -129,7 +121,7 @@ def _approvals(tx: Transaction, settings: "Settings", *, after: int) -> list[New
     """Return the merge requests that have begun to wait for the person's word after an event."""
     found: list[News] = []
     for request in merge_requests.in_state(tx.db, MergeState.OPEN):
-        if not waits_for_person(tx, request, settings):
+        if not is_left_to_person(tx, request, settings):
             continue
         began = _began_to_wait(tx, request)
         if began > after:
