@@ -80,7 +80,7 @@ class Entry:
             NotAllowed: it comes from another page than this server's.
         """
         if token := _token(request):
-            return self._services.sessions.authenticate(token)
+            return self._of_program(token)
         if secret := self.secret(request):
             return await self._of_browser(request, secret)
         raise Unauthorized(
@@ -94,8 +94,11 @@ class Entry:
             Unauthorized: the token or the browser has ended.
         """
         if token := _token(request):
-            return self._services.sessions.authenticate(token)
+            return self._of_program(token)
         return self._services.browsers.authenticate(self.secret(request), _key(request))
+
+    def _of_program(self, token: str) -> Caller:
+        return self._services.sessions.authenticate(token)
 
     async def _of_browser(self, request: Request, secret: str) -> Caller:
         _require_own_page(request)

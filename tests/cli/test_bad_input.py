@@ -112,6 +112,6 @@ def test_a_terminal_gets_a_table_within_its_width(tmp_path: Path) -> None:
         lines = re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines()
         tables = lines[lines.index("") :] if words == ("status",) else lines
         assert max(map(len, tables)) <= 60
-        assert any(line.startswith("T1  ") and line.rstrip().endswith("…") for line in lines)
+        assert any(re.match(r" *T1  .*…$", line.rstrip()) for line in lines)
     # A pipe gets it whole.
     assert title.strip() in person.ok("task", "ready").out

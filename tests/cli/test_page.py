@@ -43,7 +43,7 @@ def _listen(person: Person, secrets: dict[str, str], last: str | None = None):
 
 
 def _newest_event(person: Person) -> int:
-    return int(person.ok("log", "--json", "--limit", "1").json[-1]["number"])
+    return int(json.loads(person.ok("logs", "--json", "-n", "1").out.splitlines()[-1])["number"])
 
 
 def test_the_link_that_is_printed_signs_a_browser_in_once(served: Person) -> None:

@@ -25,6 +25,8 @@ WAIT_SECONDS = 120.0
 
 ROWS, COLUMNS = 50, 140
 KEYS = {"enter": "\r", "down": "\x1b[B", "escape": "\x1b", "ctrl-c": "\x03"}
+PRESS_AGAIN_SECONDS = 3.0
+"""Longer than the client takes to answer a key on a busy machine."""
 
 
 class Terminal:
@@ -87,6 +89,24 @@ class Terminal:
     def press(self, key: str) -> None:
         """Press one of `KEYS`."""
         os.write(self._terminal, KEYS[key].encode())
+
+    def press_until(self, key: str, pattern: str) -> None:
+        """Press a key, again every few seconds, until the screen shows what matches.
+
+        The client takes no key of a question that has only just come up, lest one that was meant
+        for something else answers it.
+        """
+        ends = monotonic() + WAIT_SECONDS
+        self.press(key)
+        pressed = monotonic()
+        while not re.search(pattern, self.text):
+            if monotonic() > ends:
+                self.wait_for(pattern)
+            if monotonic() - pressed > PRESS_AGAIN_SECONDS:
+                self.press(key)
+                pressed = monotonic()
+            with self._changed:
+                self._changed.wait(0.2)
 
     def say(self, words: str) -> None:
         """Type a line into the prompt and send it."""

@@ -135,8 +135,7 @@ def approve(terminal: Terminal, words: str, *, about: str, answer: str) -> None:
     shown = terminal.wait_for(r"This decides in your name\.[^\n]*")
     assert about in shown
     terminal.wait_for("Do you want to proceed")
-    terminal.press("enter")
-    terminal.wait_for(f"● {answer}")
+    terminal.press_until("enter", f"● {answer}")
 
 
 def statuses(project: Project) -> list[str]:

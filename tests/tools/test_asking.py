@@ -127,7 +127,7 @@ def test_an_answered_a_withdrawn_and_an_unknown_question_take_no_answer(server: 
     project.services.plans.cancel_task(PERSON, withdrawn.task_id)
     before = rows(project)
     for question, status, code, words in (
-        (answered.id, 409, "illegal_transition", f"Question {answered.id} is answered"),
+        (answered.id, 409, "illegal_transition", f"{answered.id} was answered already, by person"),
         (withdrawn.id, 409, "illegal_transition", f"Question {withdrawn.id} is withdrawn"),
         ("Q999", 404, "not_found", "There is no question Q999."),
         ("", 404, "not_found", "There is no question ."),

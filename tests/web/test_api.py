@@ -71,6 +71,10 @@ PERSONAL = {
     "session_turn_ended",
     "session_ended",
     "take_over_context",
+    "take_over_session",
+    "give_back_session",
+    "address",
+    "report_seat",
 }
 MAY = {
     Role.WORKER: LOOKING,
