@@ -67,6 +67,22 @@ def events() -> str:
     return "\n".join(lines + [f"| `{kind}` | {_cell(text)} |" for kind, text in EVENTS.items()])
 
 
+def keys() -> str:
+    """Return the keys of `sf watch` and of the page as a table."""
+    from sf_mcp.cli.watch.keys import KEYS
+
+    module = README.parent / "sf_mcp" / "web" / "static" / "keys.js"
+    listed = module.read_text().partition("KEYS = [")[2].partition("];")[0]
+    lines = ["| key | in `sf watch` |", "|---|---|"]
+    lines += [f"| `{key.shown}` | {_cell(key.about)} |" for key in KEYS]
+    lines += ["", "| key | on the page |", "|---|---|"]
+    lines += [
+        f"| `{key}` | {_cell(text[0].upper() + text[1:])}. |"
+        for key, text in re.findall(r'\["([^"]+)", "([^"]+)"\]', listed)
+    ]
+    return "\n".join(lines)
+
+
 def commands() -> str:
     """Return every command of `sf` and `sf-launch` as a table."""
     import typer.main
@@ -98,6 +114,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "settings": settings,
     "tools": tools,
     "commands": commands,
+    "keys": keys,
     "events": events,
 }
 
