@@ -54,8 +54,12 @@ def bounded_log(path: Path, most_bytes: int) -> Generator[int]:
 def _pump(reading: int, wake: int, log: "_Log") -> None:
     """Copy until nobody can print any more, or until woken and nothing more is there."""
     os.set_blocking(reading, False)
+    # Not select(): it takes no descriptor beyond 1,023, and a busy server has more.
+    poll = select.poll()
+    for descriptor in (reading, wake):
+        poll.register(descriptor, select.POLLIN)
     while True:
-        ready, _, _ = select.select([reading, wake], [], [])
+        ready = [descriptor for descriptor, _ in poll.poll()]
         try:
             data = os.read(reading, CHUNK_BYTES) if reading in ready else None
         except BlockingIOError:

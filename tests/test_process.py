@@ -211,3 +211,25 @@ def test_the_caller_learns_pid_and_start_time_before_the_end(tmp_path: Path) -> 
     )
     assert [pid for pid, _ in heard] == [int((tmp_path / "log").read_text())]
     assert heard[0][1] != ""
+
+
+def test_what_is_printed_is_kept_in_a_process_that_has_very_many_files_open(tmp_path: Path) -> None:
+    """`select()` takes no descriptor beyond 1,023 (POSIX: FD_SETSIZE)."""
+    program = """
+import os, resource, sys
+from pathlib import Path
+from sf_mcp.process import run
+
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+for _ in range(1100):
+    os.dup(0)
+folder = Path(sys.argv[1])
+run(["echo", "said"], cwd=folder, env={"PATH": os.environ["PATH"]}, timeout_seconds=60,
+    output_path=folder / "log")
+print((folder / "log").read_text())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == "said", done.stderr

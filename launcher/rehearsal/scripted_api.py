@@ -344,7 +344,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Raise when nobody waits for the answer any more."""
         if self._api.is_closing:
             raise _ClientGone
-        readable, _, _ = select.select([self.connection], [], [], 0)
+        poll = select.poll()
+        poll.register(self.connection, select.POLLIN)
+        readable = poll.poll(0)
         if readable and not self.connection.recv(1, socket.MSG_PEEK):
             raise _ClientGone
 

@@ -67,6 +67,7 @@ class Header:
         Raises:
             OSError: there is none, or it may not be read.
         """
+        self._descriptor = -1
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def is_there(self) -> bool:
@@ -78,7 +79,13 @@ class Header:
 
     def close(self) -> None:
         """Let go of the file; no connection of this process to it may be open."""
-        os.close(self._descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __del__(self) -> None:
+        """Let go with the database that was not closed, as its connection does."""
+        self.close()
 
     def __enter__(self) -> Self:
         return self

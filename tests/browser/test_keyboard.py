@@ -73,6 +73,7 @@ def test_a_slash_goes_to_the_filter_and_escape_leaves_it(seat: ServedSeat) -> No
 
 def test_a_slash_asks_where_to_go_where_there_is_no_filter(seat: ServedSeat) -> None:
     seat.page.keyboard.press("/")
+    expect(seat.page.get_by_role("dialog").get_by_role("textbox")).to_be_focused()
     seat.page.keyboard.type("m7")
     seat.page.keyboard.press("Enter")
 

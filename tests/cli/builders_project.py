@@ -219,7 +219,9 @@ def on_a_terminal(person: Person, *arguments: str, width: int = 80, env: dict[st
     seen = b""
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
-        if not select.select([leader], [], [], 0.1)[0]:
+        poll = select.poll()
+        poll.register(leader, select.POLLIN)
+        if not poll.poll(100):
             if child.poll() is not None:
                 break
             continue

@@ -51,7 +51,9 @@ def test_a_person_settles_what_waits_in_a_terminal_over_a_restart_of_the_server(
             terminal.shows("M1 is approved at", "Merge train: empty", "Waits for you: nothing")
             # A session is stopped after one question.
             terminal.press("/")
+            terminal.shows("letters to look for")
             terminal.type("Store")
+            terminal.shows("only 'Store'")
             terminal.press("Enter")
             terminal.shows("only 'Store'", "session:", "Store invitations")
             terminal.press("s")

@@ -116,8 +116,9 @@ class Terminal:
 
     def _read(self) -> None:
         while True:
-            ready, _, _ = select.select([self._terminal], [], [], 0.5)
-            if not ready:
+            poll = select.poll()
+            poll.register(self._terminal, select.POLLIN)
+            if not poll.poll(500):
                 if self.process.poll() is not None:
                     break
                 continue

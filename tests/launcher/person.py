@@ -80,7 +80,9 @@ class Person:
         with contextlib.suppress(OSError):
             while not self._is_closed:
                 # A read that waits would keep the terminal open.
-                if not select.select([self._master], [], [], LOOK_SECONDS)[0]:
+                poll = select.poll()
+                poll.register(self._master, select.POLLIN)
+                if not poll.poll(LOOK_SECONDS * 1000):
                     continue
                 data = os.read(self._master, 65536)
                 with self._lock:

@@ -85,9 +85,13 @@ def _running_below(folder: Path) -> list[str]:
 
 
 def test_a_short_drill_hits_every_kind_of_moment_and_nothing_is_lost(tmp_path: Path) -> None:
-    drilled = _drill(tmp_path / "world", "--seed", "1", "--kills", "8")
+    for seed in ("1", "2", "3"):
+        drilled = _drill(tmp_path / f"world {seed}", "--seed", seed, "--kills", "8")
+        assert drilled.wrong == {}
+        # Which moment a kill meets is chance: one that met too few of them shows nothing yet.
+        if drilled.code != ExitCode.INCONCLUSIVE:
+            break
 
-    assert drilled.wrong == {}
     assert (drilled.code, drilled.outcome["verdict"]) == (ExitCode.DONE, "everything held")
     assert all(drilled.outcome["hits"][phase] for phase in REQUIRED)
     assert drilled.outcome["landings"] == drilled.outcome["tasks"] >= 8
@@ -188,12 +192,16 @@ def test_a_drill_of_a_build_with_a_defect_fails(name: str, tmp_path: Path) -> No
     story = _short_story(tmp_path / "story.yaml", defect.task, tells=defect.tells)
     build = _with(defect, tmp_path / "build")
 
-    drilled = _drill(
-        tmp_path / "world",
-        str(story),
-        *("--seed", "1", "--kills", "1", "--aim", defect.aim),
-        code_in=build,
-    )
+    for seed in ("1", "2", "3"):
+        drilled = _drill(
+            tmp_path / f"world {seed}",
+            str(story),
+            *("--seed", seed, "--kills", "1", "--aim", defect.aim),
+            code_in=build,
+        )
+        # One kill may miss the instant in which the defect shows.
+        if drilled.code == ExitCode.REFUSED:
+            break
 
     assert drilled.code == ExitCode.REFUSED
     assert defect.found.format(**drilled.outcome) in drilled.wrong
