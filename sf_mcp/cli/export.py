@@ -76,9 +76,10 @@ def export(
 
 def _write(events: Iterator[Any], file: TextIO) -> int:
     count = 0
-    for count, event in enumerate(events, 1):  # noqa: B007  counted
+    for event in events:
         # ASCII alone: nothing in it steers a terminal or breaks a line.
         file.write(json.dumps(event, separators=(", ", ": ")) + "\n")
+        count += 1
     return count
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NewType
 
-from sf_mcp.core.merge_queue import Outcome
+from sf_mcp.core.merge_facts import Outcome
 from sf_mcp.core.states import (
     ConflictState,
     MergeState,

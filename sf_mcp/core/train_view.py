@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sf_mcp.core.merge_queue import Outcome
+from sf_mcp.core.merge_facts import Outcome
 from sf_mcp.core.models import LandingKind, MergeRequestId, Oid, TaskId
 
 

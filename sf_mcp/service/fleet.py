@@ -33,10 +33,9 @@ from sf_mcp.service.limits import forget_question, held_reason, lift
 from sf_mcp.service.merge_status import merge_status
 from sf_mcp.service.pauses import parked, pause, paused_reason
 from sf_mcp.service.planning_rights import planning
-from sf_mcp.service.resume_status import resume_status
+from sf_mcp.service.resume_status import resume_status, taken_over_status
 from sf_mcp.service.rewritten import PLACES, rewritten_fact
 from sf_mcp.service.spending import is_spent, of_fleet
-from sf_mcp.service.taking_over import since
 from sf_mcp.service.transaction import Transaction
 from sf_mcp.service.workspace import Workspace
 from sf_mcp.store import (
@@ -322,7 +321,7 @@ def _note(
     tx: Transaction, task: Task | None, session: Session, most_failures: Callable[[], int]
 ) -> str:
     if session.taken_over_at is not None:
-        return since(session.taken_over_at)
+        return taken_over_status(session.taken_over_at)
     if task is None or session.state is not SessionState.BACKOFF:
         return ""
     if leases.live_of(tx.db, session.id) is not None:

@@ -10,7 +10,6 @@ from sf_mcp.core.models import Role, Session, TaskId
 from sf_mcp.core.radar import MOST_HELD, starting_order
 from sf_mcp.core.states import PlanState, SessionState, TaskState
 from sf_mcp.core.text import one_line
-from sf_mcp.service import taking_over
 from sf_mcp.service.holding import Hold, held_back
 from sf_mcp.service.look import (
     Finder,
@@ -25,7 +24,7 @@ from sf_mcp.service.look import (
     sign_of,
     who_answers,
 )
-from sf_mcp.service.resume_status import resume_status
+from sf_mcp.service.resume_status import resume_status, taken_over_status
 from sf_mcp.service.spending import of_task
 from sf_mcp.service.starting import (
     MOST_STARTS,
@@ -131,7 +130,7 @@ def _is_worked_on(look: Look) -> Reason:
     lease = leases.live_on(look.tx.db, look.task.id)
     since = f" since {clock(lease.granted_at)}" if lease else ""
     theirs = worker.taken_over_at
-    person = f", {taking_over.since(theirs)}" if theirs else ""
+    person = f", {taken_over_status(theirs)}" if theirs else ""
     ends = f"; it is being stopped: {worker.stop_requested}" if worker.stop_requested else ""
     spending = of_task(look.tx, look.task, look.settings.budget)
     facts = [f"it last said: {one_line(worker.last_line, 200)}"] if worker.last_line else []

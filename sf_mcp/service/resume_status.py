@@ -1,4 +1,6 @@
-"""What became of a session that waits to be resumed, and when it goes on, in words."""
+"""What became of a session that does not work by itself at the moment, in words."""
+
+from datetime import datetime
 
 from sf_mcp.core.models import Session, Task
 from sf_mcp.core.recovery import RESUMED
@@ -19,6 +21,11 @@ def resume_status(tx: Transaction, task: Task, session: Session, max_failures: i
     failures = leases.count_failures(tx.db, task.id, task.retried_at)
     attempt = f" (attempt {failures + 1} of {max_failures})" if failures else ""
     return f"{how}{ago}; it is resumed {when}{attempt}"
+
+
+def taken_over_status(since: datetime) -> str:
+    """Return since when a person has a session, as all views say it."""
+    return f"taken over by you since {since:%H:%M} UTC"
 
 
 def in_words(seconds: float) -> str:

@@ -6,8 +6,6 @@ Rule 2: a session that was given back waits in back-off with its lease alive. If
 go on with it within the lease's term, it waits like any other, and goes on under a new lease.
 """
 
-from datetime import datetime
-
 from sf_mcp import process
 from sf_mcp.core import recovery
 from sf_mcp.core.errors import IllegalTransition, NotAllowed, TakenOver
@@ -40,11 +38,6 @@ def wanted(tx: Transaction, session: Session) -> Takeover | None:
     """Return who waits for the session, or has it, if their process lives."""
     takeover = takeovers.find(tx.db, session.id)
     return takeover if takeover is not None and is_there(takeover) else None
-
-
-def since(at: datetime) -> str:
-    """Return since when a person has a session, as all views say it."""
-    return f"taken over by you since {at:%H:%M} UTC"
 
 
 def require_takeable(tx: Transaction, session: Session) -> None:

@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sf_mcp.core.merge_queue import Outcome
+from sf_mcp.core.merge_facts import Outcome
 from sf_mcp.core.models import MergeRequestId, Oid, TrialRecord, Verdict
 from sf_mcp.store.rows import Table, to_column
 
